@@ -1,0 +1,46 @@
+"""medn2n: Noise2Noise denoising of CT and MR scans, written back with their metadata preserved.
+
+    volume = medn2n.load("series/")               # one Volume, or an error that names the series found
+    for series in medn2n.catalogue("study/"): …   # all of them
+    denoiser = medn2n.Denoiser.load("ct")         # name, bundle folder, or run folder
+    medn2n.save(denoiser(volume), "out/")         # header and geometry from volume.source
+    LoadImaged(keys, reader=medn2n.ScanReader())  # the same loading inside any MONAI pipeline
+
+Research use only: not a medical device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use: torch and monai take seconds to import, and most commands need neither.
+_HOME = {
+    "load": "medn2n.formats.scan",
+    "save": "medn2n.formats.scan",
+    "catalogue": "medn2n.stages.folder_to_catalogue",
+    "Denoiser": "medn2n.stages.volume_to_denoised",
+    "ScanReader": "medn2n.formats.monai_reader",
+    "Volume": "medn2n.core.volume",
+}
+
+__all__ = ["Denoiser", "ScanReader", "Volume", "catalogue", "load", "save"]
+
+if TYPE_CHECKING:
+    from medn2n.core.volume import Volume
+    from medn2n.formats.monai_reader import ScanReader
+    from medn2n.formats.scan import load, save
+    from medn2n.stages.folder_to_catalogue import catalogue
+    from medn2n.stages.volume_to_denoised import Denoiser
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'medn2n' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

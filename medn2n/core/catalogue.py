@@ -1,0 +1,75 @@
+"""The Catalogue: the series found below a folder, and each thing passed over or refused with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Grid of a series. affine: 4 rows, voxel (i,j,k,1) → RAS mm. shape: (I,J,K) or (I,J,K,T)."""
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    affine: tuple[tuple[float, float, float, float], ...]
+    evenly_spaced: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One volume that can be loaded.
+
+    id: keyed id, the only name of it that may be printed or logged.
+    path: scan reference relative to the catalogue's root, "scan.nii.gz" or "folder#series=1.2.3" (and "&part=2"
+        where one DICOM series holds several volumes); `formats.scan.load` reads it.
+    files: relative paths of its files; for DICOM in slice order, so files[k] holds slice k.
+    acquisition: what the pairing rules compare; keys in `medn2n.core.catalogue.ACQUISITION_KEYS`, absent = unknown.
+    slice_wise: True where slices are unevenly spaced, so that only a 2D network may touch it.
+    """
+
+    id: str
+    path: str
+    files: tuple[str, ...]
+    format: Literal["dicom", "nifti", "itk"]
+    modality: str
+    geometry: Geometry
+    acquisition: Mapping[str, Scalar] = field(default_factory=dict)
+    slice_wise: bool = False
+
+
+ACQUISITION_KEYS = (
+    "patient", "study_uid", "series_uid", "frame_of_reference_uid", "series_number", "acquisition_number",
+    "acquisition_time", "series_time", "protocol", "series_description", "image_type", "manufacturer", "scanner",
+    "kernel", "kvp", "exposure_mas", "thickness_mm", "contrast_agent", "sequence", "scanning_sequence", "echo_time_ms",
+    "repetition_time_ms", "inversion_time_ms", "flip_angle_deg", "field_t", "b_value", "temporal_position", "derived",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """Files that will not be denoised. status "passed": not a CT/MR image series, nothing is wrong with it;
+    "refused": it is, or claims to be, an image, and something is wrong. code: the rule, e.g. "LOCALIZER"."""
+
+    id: str
+    files: tuple[str, ...]
+    status: Literal["passed", "refused"]
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """What is below one folder (or what one file is). Iterating gives the series, in order of their path."""
+
+    series: tuple[Series, ...]
+    passed_over: tuple[PassedOver, ...]
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self.series)
+
+    def __len__(self) -> int:
+        return len(self.series)

@@ -1,0 +1,58 @@
+"""The Volume: voxels in physical units, in their place in space, with an opaque link to where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Volume:
+    """One scan.
+
+    voxels: read-only float32, axes (I,J,K) or (I,J,K,T), in `unit`. I runs along image columns (left to right
+        in a DICOM row), J along image rows (top to bottom), K along slices, T along time.
+    affine: 4×4 float64, voxel index (i,j,k,1) → millimetres in RAS+ (NIfTI's frame). It may hold shear (gantry
+        tilt); for unevenly spaced slices its third column is the mean step and `slice_positions_mm` is exact.
+    slice_positions_mm: None where slices are evenly spaced; else K positions along the slice normal, and the
+        volume may be denoised slice by slice only.
+    unit: "HU" or "a.u.".   modality: "CT", "MR" or "" (not known, as in a bare NIfTI).
+    padding: bool, shape of `voxels`, True where the scanner stored its padding value (no measurement); or None.
+    source: what `formats.scan.save` needs to give the written copy the same header. Opaque to everybody else.
+    """
+
+    voxels: FloatArray
+    affine: Affine
+    unit: str
+    modality: str
+    slice_positions_mm: npt.NDArray[np.float64] | None = None
+    padding: npt.NDArray[np.bool_] | None = None
+    source: Any = None
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim not in (3, 4) or self.voxels.dtype != np.float32:
+            raise ValueError(
+                f"Volume.voxels: expected float32 (I,J,K) or (I,J,K,T), found {self.voxels.dtype} {self.voxels.shape}"
+            )
+        if self.affine.shape != (4, 4):
+            raise ValueError(f"Volume.affine: expected a 4×4 matrix, found shape {self.affine.shape}")
+        self.voxels.setflags(write=False)
+        self.affine.setflags(write=False)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel along I, J, K: the lengths of the affine's columns."""
+        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
+
+    def with_voxels(self, voxels: npt.NDArray[Any]) -> Volume:
+        """The same scan with other voxels of the same shape (denoised, say): geometry and source are kept."""
+        if voxels.shape != self.voxels.shape:
+            raise ValueError(f"with_voxels: expected shape {self.voxels.shape}, found {voxels.shape}")
+        return replace(self, voxels=np.ascontiguousarray(voxels, dtype=np.float32))

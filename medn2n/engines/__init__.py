@@ -1,0 +1,1 @@
+"""One network, run fast: OpenVINO on processors, torch on GPUs."""

@@ -1,0 +1,59 @@
+"""Every error that medn2n raises on purpose, with the exit code that a calling program sees.
+
+    Medn2nError                1   internal error (nothing below fits)
+    ├── UsageError             2   the command line or a recipe asks for what cannot be
+    ├── InputError             3   one scan or file cannot be denoised: `code` names the rule
+    │   └── ModelError         3   a model bundle is missing, damaged or does not fit the scan
+    ├── NothingToDo            4   the folder holds no CT or MR image series
+    ├── GateFailed             5   a measured safety gate failed
+    └── TryLater              75   disk, memory or device: the same call may succeed later
+
+A message says what was expected, what was found, where, and what to do. It never quotes header text or a
+path: series and files are named by their keyed id (`medn2n.log.keyed_id`).
+"""
+
+from __future__ import annotations
+
+
+class Medn2nError(Exception):
+    """Base of all deliberate errors."""
+
+    exit_code = 1
+
+
+class UsageError(Medn2nError):
+    """The call itself is wrong; nothing was read or written."""
+
+    exit_code = 2
+
+
+class InputError(Medn2nError):
+    """A scan that medn2n refuses. `code` is the rule's name in capitals, e.g. ``MISSING_SLICES``."""
+
+    exit_code = 3
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class ModelError(InputError):
+    """A model bundle is unknown, damaged, or made for something else."""
+
+
+class NothingToDo(Medn2nError):
+    """There is no CT or MR image series in the input."""
+
+    exit_code = 4
+
+
+class GateFailed(Medn2nError):
+    """A result was made, and a gate says that a person must look at it."""
+
+    exit_code = 5
+
+
+class TryLater(Medn2nError):
+    """A resource is short now (disk, memory, device)."""
+
+    exit_code = 75

@@ -1,0 +1,1 @@
+"""The only code that opens image, header, manifest or model files."""

@@ -1,0 +1,175 @@
+"""The manifest: which scans show one object, who they belong to, how they were checked. Never the scans.
+
+The JSON is a MONAI datalist: ``monai.data.load_decathlon_datalist(path, data_list_key="training")`` reads it,
+and ``image`` holds scan references that ``medn2n.ScanReader`` understands ("a.nii.gz#frame=3",
+"folder#series=1.2.3").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medn2n.errors import InputError, UsageError
+from medn2n.formats.reference import ScanReference
+
+SCHEMA = "medn2n.manifest/1"
+Split = Literal["training", "validation", "test"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PairCheck(_Strict):
+    """Outcome of the voxel check of one group. figures: name → measured value (units in the names)."""
+
+    verdict: Literal["fit", "correctable", "unfit", "unproven", "unchecked"]
+    reason: str = ""
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class Group(_Strict):
+    """≥ 1 scan of one object in one place.
+
+    image: scan references relative to the manifest's data root. truth: a reference without noise, where one exists
+    (simulation). subject: keyed id; no subject is in two splits. sha256: one a file named by `image`, in the same
+    order. noise_sigma: known noise level of each scan in its unit, where it was simulated.
+    """
+
+    group: str
+    subject: str
+    modality: Literal["CT", "MR"]
+    image: list[str] = Field(min_length=1)
+    sha256: list[str] = Field(default_factory=list)
+    truth: str | None = None
+    noise_sigma: list[float] = Field(default_factory=list)
+    source: str = ""
+    licence: str = ""
+    check: PairCheck = PairCheck(verdict="unchecked")
+
+    @model_validator(mode="after")
+    def _parallel(self) -> Group:
+        if self.sha256 and len(self.sha256) != len(self.image):
+            raise ValueError(f"group {self.group}: {len(self.image)} images but {len(self.sha256)} sha256")
+        return self
+
+
+class Manifest(_Strict):
+    """The whole file. Lists are sorted by group, so that renaming or shuffling the scans changes nothing."""
+
+    schema_: Literal["medn2n.manifest/1"] = Field(default=SCHEMA, alias="schema")
+    name: str
+    description: str = ""
+    root: str = Field(
+        default="", description='"" = the manifest\'s own folder; "$MEDN2N_DATA" = that environment variable'
+    )
+    training: list[Group] = Field(default_factory=list)
+    validation: list[Group] = Field(default_factory=list)
+    test: list[Group] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_split_a_subject(self) -> Manifest:
+        seen: dict[str, str] = {}
+        for split in ("training", "validation", "test"):
+            for group in getattr(self, split):
+                if seen.setdefault(group.subject, split) != split:
+                    raise ValueError(f"subject {group.subject} is in both {seen[group.subject]} and {split}")
+        return self
+
+
+def data_root(manifest: Manifest, path: Path) -> Path:
+    """The folder that the manifest's references start from."""
+    if not manifest.root:
+        return path.parent
+    if manifest.root.startswith("$"):
+        value = os.environ.get(manifest.root[1:])
+        if not value:
+            raise UsageError(
+                f"The manifest names its scans below ${manifest.root[1:]}, which is not set. "
+                f"Set {manifest.root[1:]} to the folder that holds them."
+            )
+        return Path(value)
+    return path.parent / manifest.root
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse and validate. UsageError names the first field that is wrong."""
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UsageError("The manifest does not exist. Make one with `medn2n pair SCANS -o MANIFEST.json`.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The manifest is not JSON: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise UsageError(f"The manifest is not valid: {where}: {first['msg']} (schema {SCHEMA}).") from None
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write by rename, keys in a fixed order, groups sorted: the same manifest gives the same bytes."""
+    data = manifest.model_dump(by_alias=True, exclude_defaults=False)
+    for split in ("training", "validation", "test"):
+        data[split] = sorted(data[split], key=lambda group: str(group["group"]))
+    write_json(data, path)
+
+
+def manifest_hash(manifest: Manifest) -> str:
+    """sha256 over the canonical JSON: recorded in every model that was trained from it."""
+    data = manifest.model_dump(by_alias=True)
+    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file; of a folder: over the sorted sha256 of its files, so that names do not count."""
+    if path.is_dir():
+        parts = sorted(file_sha256(child) for child in path.rglob("*") if child.is_file())
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verify_files(manifest: Manifest, root: Path) -> None:
+    """InputError if a scan named by the manifest is missing or is not the one that was recorded."""
+    checked: dict[str, str] = {}
+    for group in [*manifest.training, *manifest.validation, *manifest.test]:
+        for position, reference in enumerate(group.image):
+            path = ScanReference.parse(reference).path
+            if not (root / path).exists():
+                raise InputError(
+                    "MISSING_FILE",
+                    f"Group {group.group}: scan {position + 1} of {len(group.image)} is not below the manifest's data root.",
+                )
+            if group.sha256:
+                actual = checked.setdefault(path, file_sha256(root / path))
+                if actual != group.sha256[position]:
+                    raise InputError(
+                        "CHANGED_FILE",
+                        f"Group {group.group}: scan {position + 1} of {len(group.image)} has sha256 {actual[:12]}…, "
+                        f"expected {group.sha256[position][:12]}…. The file is not the one the manifest was made from.",
+                    )
+
+
+def write_json(data: Any, path: Path) -> None:
+    """Write JSON whole or not at all (temporary file in the same folder, then rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".medn2n-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
