@@ -1,0 +1,172 @@
+"""A training recipe: one strict YAML file, read into frozen values. `configs/` holds complete, commented ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medn2n.errors import UsageError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(_Strict):
+    """name: "unet" (the paper's U-Net, 2D or 3D) or a class of monai.networks.nets; arguments go to it as they are.
+    residual: the network predicts what to add to its input."""
+
+    name: str = "unet"
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    dims: Literal[2, 3] = 2
+    residual: bool = True
+
+    @model_validator(mode="after")
+    def _dims_once(self) -> Network:
+        if "dims" in self.arguments:
+            raise ValueError("dims belongs beside name, not among the arguments")
+        return self
+
+    def build_arguments(self) -> dict[str, Any]:
+        """Arguments with the number of dimensions under the name that the network uses for it."""
+        return {("dims" if self.name == "unet" else "spatial_dims"): self.dims, **self.arguments}
+
+
+class Scaling(_Strict):
+    """Physical units ↔ network units: x = (value − offset) / scale, invertible and recorded in the bundle.
+
+    fixed: the numbers given (CT: HU). percentile: offset 0 and scale = that percentile of the absolute values that
+    are not zero, over the volume; for the repeats of a group, over their mean: one scale for all of them.
+    """
+
+    kind: Literal["fixed", "percentile"]
+    offset: float = 0.0
+    scale: float = Field(default=1.0, gt=0)
+    percentile: float = Field(default=99.0, gt=0, le=100)
+
+
+class SimulateCt(_Strict):
+    """Low-dose repeats of every slice (medn2n.core.ct_physics). photons: N0 is drawn log-uniformly between the two.
+    draws: acquisitions a slice, each with its own dose and kernel; repeats: independent measurements of each.
+    slab_mm: neighbouring slices are averaged up to this thickness; quiet_hu: a base noisier than this is also
+    averaged 2×2 in plane, so that its own noise, which every repeat would share, stays below the simulated."""
+
+    photons: tuple[float, float] = (1e5, 8e6)
+    kernels: list[str] = ["ramp", "shepp-logan", "cosine", "hamming", "hann"]
+    cutoff: tuple[float, float] = (0.6, 1.0)
+    views: int = 492
+    electronic_sigma: float = 5.0
+    repeats: int = Field(default=2, ge=2)
+    draws: int = Field(default=4, ge=1)
+    slab_mm: float = 5.0
+    quiet_hu: float = 8.0
+    slices: int = Field(default=6, ge=1, description="at most so many slices (slabs) of a scan")
+
+
+class SimulateMr(_Strict):
+    """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the scan's 99th percentile) over noise, drawn
+    log-uniformly; zero_fill: share of k-space that is acquired, drawn uniformly, the rest filled with zeros."""
+
+    snr: tuple[float, float] = (6.0, 80.0)
+    zero_fill: tuple[float, float] = (0.5, 1.0)
+    repeats: int = Field(default=2, ge=2)
+    draws: int = Field(default=4, ge=1)
+    slices: int = Field(default=8, ge=1)
+
+
+class Samples(_Strict):
+    """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups."""
+
+    patch: int = Field(default=128, ge=16)
+    batch: int = Field(default=16, ge=1)
+    epoch: int = Field(default=1600, ge=1)
+    flip: bool = True
+    rotate: bool = True
+
+
+class Optimiser(_Strict):
+    """Adam as in the paper. The rate falls over the last `ramp_down` of the run by (½ + ½ cos πt)²."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    ramp_down: float = Field(default=0.5, ge=0, le=1)
+    steps: int = Field(default=20000, ge=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+
+
+class Recipe(_Strict):
+    """Everything that training needs besides the manifest."""
+
+    name: str
+    description: str = ""
+    modality: Literal["CT", "MR"]
+    pairs: Literal["repeats", "simulate", "repeats+simulate"]
+    targets: Literal["noisy", "clean"] = Field(
+        default="noisy", description='"clean" trains on the truth of a simulation, for comparison only'
+    )
+    simulate_ct: SimulateCt | None = None
+    simulate_mr: SimulateMr | None = None
+    network: Network = Network()
+    scaling: Scaling
+    samples: Samples = Samples()
+    objective: Literal["l2", "l1", "balanced_l2"] = "balanced_l2"
+    optimiser: Optimiser = Optimiser()
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    validate_every: int = Field(default=250, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _simulation_is_given(self) -> Recipe:
+        section = self.simulate_ct if self.modality == "CT" else self.simulate_mr
+        if "simulate" in self.pairs and section is None:
+            raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
+        if self.targets == "clean" and self.pairs != "simulate":
+            raise ValueError("targets: clean needs pairs: simulate, the only source of a truth")
+        return self
+
+
+def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Parse and validate a YAML recipe; `overrides` are "a.b=value" with the value in YAML. UsageError otherwise."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError("The recipe does not exist. `medn2n config list` shows those that ship.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe is not YAML: {error}.") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"The recipe should be a mapping of settings, found {type(data).__name__}.")
+    for override in overrides or []:
+        _apply(data, override)
+    return parse_recipe(data)
+
+
+def parse_recipe(data: dict[str, Any]) -> Recipe:
+    """Validate a mapping; UsageError names the first setting that is wrong."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise UsageError(f"The recipe is not valid: {where}: {first['msg']}.") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, mark, value = override.partition("=")
+    if not mark:
+        raise UsageError(f"--set expects key=value, found {override!r}.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"--set {key}: {parent} is not a section.")
+    data[last] = yaml.safe_load(value)
+
+
+def recipes_folder() -> Path:
+    """Where the shipped recipes lie: inside the wheel, or in the checkout when installed in place."""
+    inside = Path(__file__).parent / "_configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"

@@ -1,0 +1,135 @@
+"""The networks: Noise2Noise's own U-Net in 2D, its 3D counterpart, and any network of MONAI by name.
+
+All take (B,C,I,J[,K]) float tensors of any size and give (B,M,I,J[,K]).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medn2n.errors import UsageError
+
+
+def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    return {2: nn.Conv2d, 3: nn.Conv3d}[dims]  # type: ignore[return-value]
+
+
+class UNet(nn.Module):
+    """The U-Net of Lehtinen et al. 2018, Table 2: one convolution a level on the way down, the pooled maps and the
+    raw input as skips, two convolutions a level on the way up, nearest-neighbour up-sampling, leaky ReLU 0.1, no
+    normalisation, He-normal weights.
+
+    dims=2, channels=48, levels=5 is the paper's network: 988,609 parameters for one channel, 991,203 for three.
+    dims=3 is its counterpart with at most three levels. Sizes that are no multiple of 2**levels are padded by
+    reflection and cropped back, so that any size is taken.
+    """
+
+    def __init__(
+        self, *, dims: int = 2, in_channels: int = 1, out_channels: int = 1, channels: int = 48, levels: int = 5
+    ) -> None:
+        super().__init__()
+        if dims not in (2, 3) or levels < 1 or (dims == 3 and levels > 3):
+            raise UsageError(f"UNet: expected dims 2, or dims 3 with at most 3 levels; found dims {dims}, levels {levels}.")
+        convolution = _convolution(dims)
+        self.multiple = 2**levels
+        self.pool = nn.MaxPool2d(2) if dims == 2 else nn.MaxPool3d(2)
+
+        def layer(inputs: int, outputs: int) -> nn.Module:
+            return convolution(inputs, outputs, 3, padding=1)
+
+        n, m, c = in_channels, out_channels, channels
+        self.encode_input = layer(n, c)
+        self.encode = nn.ModuleList(layer(c, c) for _ in range(levels))
+        self.bottom = layer(c, c)
+        # Skips, deepest first: pooled maps of all levels but the last, then the input itself.
+        skips = [c] * (levels - 1) + [n]
+        self.decode_a, self.decode_b = nn.ModuleList(), nn.ModuleList()
+        inputs = c
+        for position, skip in enumerate(skips):
+            last = position == levels - 1
+            first, second = (round(c * 4 / 3), round(c * 2 / 3)) if last else (2 * c, 2 * c)
+            self.decode_a.append(layer(inputs + skip, first))
+            self.decode_b.append(layer(first, second))
+            inputs = second
+        self.last = layer(inputs, m)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                fan_in = module.in_channels * math.prod(module.kernel_size)
+                gain = 1.0 if module is self.last else math.sqrt(2.0)
+                nn.init.normal_(module.weight, std=gain / math.sqrt(fan_in))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        padded, crop = pad_to_multiple(image, self.multiple)
+        skips = [padded]
+        x = functional.leaky_relu(self.encode_input(padded), 0.1)
+        for convolution in self.encode:
+            x = self.pool(functional.leaky_relu(convolution(x), 0.1))
+            skips.append(x)
+        skips.pop()
+        x = functional.leaky_relu(self.bottom(x), 0.1)
+        for first, second in zip(self.decode_a, self.decode_b, strict=True):
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = torch.cat([x, skips.pop()], dim=1)
+            x = functional.leaky_relu(first(x), 0.1)
+            x = functional.leaky_relu(second(x), 0.1)
+        return self.last(x)[crop]  # type: ignore[no-any-return]
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]]:
+    """The image padded at its far ends to multiples of `multiple`, and the index that undoes it. Reflection where
+    the image is larger than the padding, else its edge repeated (reflection is not defined there)."""
+    missing = [-size % multiple for size in image.shape[2:]]
+    crop = (slice(None), slice(None), *(slice(0, size) for size in image.shape[2:]))
+    if not any(missing):
+        return image, crop
+    padding = [amount for pad in reversed(missing) for amount in (0, pad)]
+    reflectable = all(pad < size for pad, size in zip(missing, image.shape[2:], strict=True))
+    return functional.pad(image, padding, mode="reflect" if reflectable else "replicate"), crop
+
+
+class Residual(nn.Module):
+    """image + network(image): the network predicts the (negative) noise, which keeps bf16 exact enough for HU."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image + self.network(image).to(image.dtype)  # type: ignore[no-any-return]
+
+
+def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) -> nn.Module:
+    """The network of a recipe: name "unet" is ours; any other is a class of ``monai.networks.nets``."""
+    try:
+        network = UNet(**arguments) if name == "unet" else _monai_network(name)(**arguments)
+    except TypeError as error:
+        raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
+    if residual and isinstance(network, UNet):
+        # Start as the identity: a random last layer would add noise of the image's own size at first.
+        nn.init.zeros_(network.last.weight)  # type: ignore[arg-type]
+    return Residual(network) if residual else network
+
+
+def _monai_network(name: str) -> type[nn.Module]:
+    from monai.networks import nets
+
+    found = getattr(nets, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UsageError(f"Network {name!r}: expected 'unet' or a network class of monai.networks.nets; found neither.")
+    return found
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
