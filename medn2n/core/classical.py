@@ -100,8 +100,9 @@ def _wavelet(picture: Picture, strength: float, sigma: float) -> Picture:
         kernel[:: 2**level] = np.array([1, 4, 6, 4, 1]) / 16
         smoother = ndimage.convolve1d(ndimage.convolve1d(coarse, kernel, axis=0), kernel, axis=1)
         detail = coarse - smoother
-        power = np.maximum(ndimage.uniform_filter(detail**2, 5), np.finfo(float).tiny)
-        total += detail * np.maximum(1 - (strength * sigma * share) ** 2 / power, 0)
+        power = ndimage.uniform_filter(detail**2, 5)
+        noise = (strength * sigma * share) ** 2
+        total += detail * np.maximum(power - noise, 0) / np.maximum(power, noise + np.finfo(float).tiny)
         coarse = smoother
     return np.asarray(total + coarse)
 
@@ -133,16 +134,18 @@ FILTERS: Mapping[str, Filter] = MappingProxyType(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningCase:
     """One noisy scan and what it should come near: the truth, or an independent repeat (whose noise adds the
-    same to every strength, so it ranks them as the truth does). sigma: noise level of `noisy`. mask: voxels
-    that count."""
+    same to every strength, so it ranks them as the truth does). sigma: noise level of
+    `noisy`. mask: voxels that count. window: clips both, for figures in a display window (never with a
+    repeat as target: clipping noise shifts its mean)."""
 
     noisy: FloatArray
     target: FloatArray
     sigma: float
     mask: Mask | None = None
+    window: Window | None = None
 
 
-def tune(filter_: Filter, cases: Sequence[TuningCase], *, window: Window | None = None) -> float:
+def tune(filter_: Filter, cases: Sequence[TuningCase]) -> float:
     """The strength from the filter's grid with the smallest mean squared error, each case weighed by 1/σ².
 
     The search walks up the grid and stops after two strengths in a row that are worse than the best: the
@@ -155,7 +158,7 @@ def tune(filter_: Filter, cases: Sequence[TuningCase], *, window: Window | None 
         error = 0.0
         for case in cases:
             filtered = filter_(case.noisy, strength, case.sigma)
-            error += mse(case.target, filtered, case.mask, window) / max(case.sigma, 1e-12) ** 2
+            error += mse(case.target, filtered, case.mask, case.window) / max(case.sigma, 1e-12) ** 2
         if error < best_error:
             best, best_error, worse = strength, error, 0
         else:

@@ -1,0 +1,101 @@
+"""What a report page is made of: text, tables, charts, pictures, sections; each knows nothing about HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+Better = Literal["higher", "lower", "nearest zero"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A figure with its 95 % interval, shown as "value [low, high]"."""
+
+    value: float
+    low: float
+    high: float
+
+
+Cell = str | float | int | None | Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Paragraphs below an optional small heading."""
+
+    paragraphs: tuple[str, ...]
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """name: heading, with the unit. digits: decimals of its figures. better: which end is marked as the
+    best."""
+
+    name: str
+    digits: int = 2
+    better: Better | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """rows: one cell a column; None shows as a dash. unranked: rows that never count as the best (the noisy
+    input)."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    unranked: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """One horizontal bar a method, with its interval where known. unit: for the axis. digits: of the
+    figures."""
+
+    items: tuple[tuple[str, Measured | float], ...]
+    unit: str
+    caption: str = ""
+    digits: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """pixels: rows × columns, any real dtype; window: (low, high) shown as black and white; aspect: width
+    over height in millimetres. Small pictures are enlarged with sharp pixel edges, so that nothing is
+    smoothed for the eye."""
+
+    pixels: npt.NDArray[Any]
+    window: tuple[float, float]
+    label: str
+    aspect: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """Pictures of one slice, side by side. The first two change places on a click (before and after)."""
+
+    pictures: tuple[Picture, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """≥ 1 frames; several get a slider, which starts in the middle."""
+
+    frames: tuple[Frame, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A titled part of the page; the page lists its sections on top where there are more than two."""
+
+    title: str
+    blocks: tuple[Text | Table | Bars | Comparison, ...]
+
+
+Block = Text | Table | Bars | Comparison | Section
