@@ -111,6 +111,29 @@ class Summary:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Strength of each classical filter for one modality, and on which scans it was chosen: "another split",
+    "the first scan evaluated" (in the filters' favour) or "default"."""
+
+    strengths: Mapping[str, float]
+    chosen_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
+    summaries: one a (modality, question, method); tuning: by modality. seed: of the resampling."""
+
+    manifest_sha256: str
+    split: str
+    seed: int
+    models: tuple[str, ...]
+    scores: tuple[Score, ...]
+    summaries: tuple[Summary, ...]
+    tuning: Mapping[str, Tuning]
+
+
 def truth_scale(truth: FloatArray, modality: str) -> float:
     """What the figures are divided by: 1 for CT (HU), the truth's 99.9th percentile for MR."""
     if modality == "CT":

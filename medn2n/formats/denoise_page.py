@@ -1,0 +1,146 @@
+"""The page of a denoise run: what happened to each series, and a look at it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medn2n.core.display import SlicePair
+from medn2n.core.evaluation import SingleScanFigures
+from medn2n.formats.page import write_page
+from medn2n.formats.page_blocks import Block, Column, Comparison, Section, Table, Text
+from medn2n.formats.page_parts import figure_text
+from medn2n.formats.slice_frames import slice_frames
+
+MAX_PICTURED = 40  # series with pictures on one page; the rest keep their line in the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoisedSeries:
+    """One series of a denoise run, as the page shows it.
+
+    id: keyed id. status: done, already, passed, review, refused or failed. reason: one sentence without
+    header text. unit: of the figures. figures, pairs: only where the series was denoised in this run.
+    clipped: voxels that the stored type could not hold. seconds: wall time.
+    """
+
+    id: str
+    status: str
+    reason: str = ""
+    model: str = ""
+    modality: str = ""
+    unit: str = ""
+    figures: SingleScanFigures | None = None
+    clipped: int = 0
+    seconds: float = 0.0
+    pairs: tuple[SlicePair, ...] = ()
+
+
+def write_denoise_page(path: Path, entries: Sequence[DenoisedSeries]) -> int:
+    """Write the page; its size in bytes (below 20 MB whatever the number of series)."""
+    blocks: list[Block] = [_overview(entries)]
+    pictured = [entry for entry in entries if entry.figures is not None or entry.pairs]
+    blocks += [_series(entry) for entry in pictured[:MAX_PICTURED]]
+    if len(pictured) > MAX_PICTURED:
+        left_out = len(pictured) - MAX_PICTURED
+        blocks.append(
+            Text(paragraphs=(f"{left_out} more series were denoised and have no pictures on this page.",))
+        )
+    blocks.append(_method())
+    return write_page(path, title="Denoised scans", summary=_summary(entries), blocks=blocks)
+
+
+def _summary(entries: Sequence[DenoisedSeries]) -> list[str]:
+    counts = Counter(entry.status for entry in entries)
+    lines = [
+        f"{len(entries)} series: "
+        + ", ".join(f"{number} {status}" for status, number in counts.items())
+        + "."
+    ]
+    left = sorted(
+        entry.figures.noise_left for entry in entries if entry.figures and entry.figures.noise_before > 0
+    )
+    if left:
+        down = [figure_text(100 * (1 - share), 0) for share in (left[len(left) // 2], left[-1], left[0])]
+        spread = f" (from {down[1]} to {down[2]} %)" if len(left) > 1 else ""
+        lines.append(f"Noise in flat tissue is down by {down[0]} %{spread}.")
+    shifts = [abs(entry.figures.mean_shift) for entry in entries if entry.figures and entry.unit == "HU"]
+    if shifts:
+        lines.append(f"Mean CT numbers in the body moved by {figure_text(max(shifts), 2)} HU at most.")
+    review = counts["review"]
+    if review:
+        lines.append(
+            f"{review} series must be looked at before anybody uses them: see the reason in the table."
+        )
+    return lines
+
+
+def _overview(entries: Sequence[DenoisedSeries]) -> Table:
+    columns = (
+        Column(name="Series"),
+        Column(name="Status"),
+        Column(name="Model"),
+        Column(name="Noise before"),
+        Column(name="Noise after"),
+        Column(name="Shift of mean"),
+        Column(name="Clipped voxels"),
+        Column(name="Seconds", digits=1),
+        Column(name="Reason"),
+    )
+    rows = tuple(
+        (
+            entry.id,
+            entry.status,
+            entry.model or "–",
+            entry.figures.noise_before if entry.figures else None,
+            entry.figures.noise_after if entry.figures else None,
+            entry.figures.mean_shift if entry.figures else None,
+            entry.clipped if entry.figures else None,
+            entry.seconds if entry.seconds else None,
+            entry.reason,
+        )
+        for entry in entries
+    )
+    return Table(columns=columns, rows=rows, caption="CT in HU, MR in the scan's own units.")
+
+
+def _series(entry: DenoisedSeries) -> Section:
+    blocks: list[Text | Comparison] = []
+    if entry.figures is not None:
+        figures, unit = entry.figures, entry.unit or "units"
+        low, high = figures.minimum, figures.maximum
+        line = (
+            f"{entry.modality} {entry.status} with model {entry.model or 'unknown'}. Noise in flat tissue "
+            f"{figure_text(figures.noise_before, 2)} → {figure_text(figures.noise_after, 2)} {unit}; mean "
+            f"over the body moved "
+            f"by {figure_text(figures.mean_shift, 2)} {unit}; range {figure_text(low[0], 0)} … "
+            f"{figure_text(high[0], 0)} → "
+            f"{figure_text(low[1], 0)} … {figure_text(high[1], 0)} {unit}."
+        )
+        blocks.append(Text(paragraphs=(line, *([entry.reason] if entry.reason else []))))
+    if entry.pairs:
+        blocks.append(
+            Comparison(
+                frames=slice_frames(entry.pairs),
+                caption="Before and after in the same window; press and hold a picture to see the other "
+                "in its place. "
+                "The difference should look like noise: an outline of anatomy in it is detail that was "
+                "taken away.",
+            )
+        )
+    return Section(title=f"Series {entry.id}", blocks=tuple(blocks))
+
+
+def _method() -> Section:
+    lines = (
+        "Noise is the median standard deviation of small flat blocks of tissue, chosen on the scan before "
+        "denoising and "
+        "measured in the same places after it. Pictures show the acquired slices in radiological "
+        "orientation.",
+        "These figures come from one scan: they show how much was taken away, and only the pictures show "
+        "what. Keep the "
+        "original series and read it beside the denoised one.",
+    )
+    return Section(title="Method and limits", blocks=(Text(paragraphs=lines),))

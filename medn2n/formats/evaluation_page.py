@@ -1,0 +1,263 @@
+"""The page of `medn2n evaluate`: plain words, one table and one chart a question, pictures, method,
+limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medn2n.core.classical import FILTERS
+from medn2n.core.display import SlicePair
+from medn2n.core.evaluation import NOISY, Evaluation, Question, Score, Summary
+from medn2n.formats.page import write_page
+from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Measured, Section, Table, Text
+from medn2n.formats.page_parts import figure_text
+from medn2n.formats.slice_frames import slice_frames
+
+# By question: the figures of its table as (key, heading, decimals, which end is better). {unit} is HU or
+# "rel.".
+_COLUMNS: dict[Question, tuple[tuple[str, str, int, Better | None], ...]] = {
+    "truth": (
+        ("psnr_db", "PSNR (dB)", 2, "higher"),
+        ("ssim", "SSIM", 3, "higher"),
+        ("rmse", "RMSE ({unit})", 2, "lower"),
+        ("bias", "Bias ({unit})", 2, "nearest zero"),
+        ("noise_left", "Noise left", 2, None),
+    ),
+    "repeats": (
+        ("share", "Error left (share of noisy)", 3, "lower"),
+        ("rmse", "RMSE ({unit})", 2, "lower"),
+        ("noise_left", "Noise left", 2, None),
+        ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
+    ),
+    "single": (
+        ("noise_before", "Noise before ({unit})", 2, None),
+        ("noise_after", "Noise after ({unit})", 2, None),
+        ("noise_left", "Noise left", 2, None),
+        ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
+    ),
+}
+_TITLES: dict[Question, str] = {
+    "truth": "Against the truth",
+    "repeats": "Against an independent repeat",
+    "single": "Scans without truth or repeat",
+}
+_MEANING: dict[Question, str] = {
+    "truth": "PSNR and SSIM: CT between −160 and 240 HU, MR with the truth's 99.9th percentile as 1. RMSE "
+    "and bias are not "
+    "windowed. Bias is the mean of denoised − truth.",
+    "repeats": "Error left is the mean squared error of the denoised scan over that of the noisy one, "
+    "estimated from two "
+    "independent repeats: 0 is perfect, 1 means nothing gained, above 1 means harm.",
+    "single": "Noise is the standard deviation in flat tissue, the same places before and after. These "
+    "figures alone cannot "
+    "show whether detail was lost.",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Slices of one group before and after one method. group: keyed id."""
+
+    method: str
+    modality: str
+    question: Question
+    group: str
+    pairs: tuple[SlicePair, ...]
+
+
+def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Example]) -> int:
+    """Write the page; its size in bytes. Scans are named by the manifest's group ids only."""
+    kinds = list(dict.fromkeys((one.modality, one.question) for one in result.summaries))
+    sections = [_section(result, modality, question, examples) for modality, question in kinds]
+    summary = [_sentence(result, modality, question) for modality, question in kinds]
+    return write_page(
+        path,
+        title="How well do these denoisers do?",
+        summary=summary,
+        blocks=[*sections, _each_scan(result), _method(result)],
+    )
+
+
+def label(method: str) -> str:
+    """A method as people read it."""
+    if method == NOISY:
+        return "Noisy scan"
+    return FILTERS[method].label if method in FILTERS else f"Model {method}"
+
+
+def _picked(result: Evaluation, modality: str, question: Question) -> list[Summary]:
+    return [one for one in result.summaries if (one.modality, one.question) == (modality, question)]
+
+
+def _main(question: Question) -> tuple[str, bool]:
+    """The figure that ranks methods, and whether higher is better."""
+    return {"truth": ("psnr_db", True), "repeats": ("share", False), "single": ("noise_left", False)}[
+        question
+    ]
+
+
+def _sentence(result: Evaluation, modality: str, question: Question) -> str:
+    """One plain sentence for the top of the page."""
+    rows = _picked(result, modality, question)
+    key, higher = _main(question)
+
+    def best(pool: list[Summary]) -> Summary | None:
+        ranked = sorted(pool, key=lambda one: one.figures[key], reverse=higher)
+        return ranked[0] if ranked else None
+
+    model = best([one for one in rows if one.method in result.models])
+    classical = best([one for one in rows if one.method in FILTERS])
+    noisy = next(one for one in rows if one.method == NOISY)
+    scans = f"{noisy.groups} scan{'s' if noisy.groups != 1 else ''}"
+    where = f"{modality}, {_TITLES[question].lower()} ({scans}): "
+    parts = [f"{label(one.method)} {_words(one, key)}" for one in (model, classical) if one is not None]
+    if question == "truth":
+        parts.append(f"the noisy scan itself {_words(noisy, key)}")
+    return where + (", ".join(parts) or "nothing but the noisy scan was judged") + "."
+
+
+def _words(one: Summary, key: str) -> str:
+    value = one.figures[key]
+    if key == "psnr_db":
+        return f"reaches {figure_text(value, 1)} dB"
+    if key == "share":
+        return f"leaves {figure_text(100 * value, 0)} % of the error"
+    return f"leaves {figure_text(100 * value, 0)} % of the noise"
+
+
+def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
+    rows = _picked(result, modality, question)
+    key, higher = _main(question)
+    worst = Column(name="Worst scan", digits=2)
+    columns = [Column(name="Method"), *_columns(question, modality), worst, Column(name="s / scan")]
+    cells = tuple(
+        (
+            label(one.method),
+            *(_cell(one, name) for name, *_ in _COLUMNS[question]),
+            one.worst[key] if one.groups > 1 else None,
+            one.seconds if one.method != NOISY else None,
+        )
+        for one in rows
+    )
+    noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
+    scans, people = rows[0].groups, rows[0].subjects
+    caption = f"{scans} scans of {people} subjects; mean, with 95 % intervals over subjects where there "
+    "are three or more."
+    chart = Bars(
+        items=tuple((label(one.method), _measured(one, key)) for one in rows),
+        unit="dB" if key == "psnr_db" else "",
+        digits=1 if key == "psnr_db" else 2,
+        caption=f"{_COLUMNS[question][[c[0] for c in _COLUMNS[question]].index(key)][1]}: "
+        f"{'higher' if higher else 'lower'} is better.",
+    )
+    pictures = [
+        Comparison(
+            frames=slice_frames(example.pairs), caption=f"{label(example.method)} on scan {example.group}."
+        )
+        for example in _chosen(result, rows, key, higher, examples)
+        if (example.modality, example.question) == (modality, question)
+    ]
+    return Section(
+        title=f"{modality}: {_TITLES[question].lower()}",
+        blocks=(
+            Text(paragraphs=(_MEANING[question],)),
+            Table(columns=tuple(columns), rows=cells, caption=caption, unranked=noisy),
+            chart,
+            *pictures,
+        ),
+    )
+
+
+def _chosen(
+    result: Evaluation, rows: list[Summary], key: str, higher: bool, examples: Sequence[Example]
+) -> list[Example]:
+    """Pictures of every model, and of the best classical filter to compare with."""
+    classical = sorted(
+        (one for one in rows if one.method in FILTERS), key=lambda one: one.figures[key], reverse=higher
+    )
+    wanted = {*result.models, *(one.method for one in classical[:1])}
+    return [example for example in examples if example.method in wanted]
+
+
+def _unit(modality: str) -> str:
+    return "HU" if modality == "CT" else "rel."
+
+
+def _columns(question: Question, modality: str) -> list[Column]:
+    decimals = 0 if modality == "CT" else 2  # MR figures are shares of 1, so they need two more digits
+    return [
+        Column(
+            name=name.format(unit=_unit(modality)),
+            digits=digits + (decimals if "{unit}" in name else 0),
+            better=better,
+        )
+        for _, name, digits, better in _COLUMNS[question]
+    ]
+
+
+def _measured(one: Summary, key: str) -> Measured | float:
+    interval = one.intervals.get(key)
+    return (
+        Measured(value=one.figures[key], low=interval[0], high=interval[1]) if interval else one.figures[key]
+    )
+
+
+def _cell(one: Summary, key: str) -> Cell:
+    return None if one.method == NOISY and key in ("noise_left", "mean_shift") else _measured(one, key)
+
+
+def _each_scan(result: Evaluation) -> Section:
+    """Every score, so that a mean hides nobody."""
+    names = list(dict.fromkeys(name for score in result.scores for name in score.figures))
+    heads = {
+        "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias", "share": "Error left",
+        "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
+        "mean_shift": "Shift of mean",
+    }  # fmt: skip
+    columns = (
+        Column(name="Scan"),
+        Column(name="Method"),
+        *(Column(name=heads[name], digits=3) for name in names),
+    )
+    rows = tuple(_score_cells(score, names) for score in result.scores)
+    return Section(
+        title="Each scan", blocks=(Table(columns=columns, rows=rows, caption="CT in HU; MR relative to 1."),)
+    )
+
+
+def _score_cells(score: Score, names: list[str]) -> tuple[Cell, ...]:
+    return (score.group, label(score.method), *(score.figures.get(name) for name in names))
+
+
+def _method(result: Evaluation) -> Section:
+    tuned = [
+        f"{modality}: the strengths of the classical filters were chosen on {one.chosen_on} by smallest "
+        f"mean squared error: "
+        + ", ".join(
+            f"{label(name)} {value:g} ({FILTERS[name].meaning})" for name, value in one.strengths.items()
+        )
+        + "."
+        for modality, one in result.tuning.items()
+        if one.strengths
+    ]
+    return Section(
+        title="Method and limits",
+        blocks=(
+            Text(heading="Method", paragraphs=(
+                f"Split judged: {result.split}. Manifest sha256 {result.manifest_sha256[:16]}…, "
+                f"resampling seed {result.seed}.",
+                "SSIM after Wang et al. 2004, slice by slice. Error from repeats a, b of a denoiser f: "
+                "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with a block bootstrap for one scan.",
+                *tuned,
+            )),
+            Text(heading="Limits", paragraphs=(
+                "The estimate from repeats needs independent noise of equal strength and an object that "
+                "did not move.",
+                "Averages over a scan can improve while a small lesion fades. Detectability and "
+                "resolution are not measured "
+                "on this page.",
+            )),
+        ),
+    )  # fmt: skip
