@@ -1,8 +1,8 @@
 """How noisy a scan is, measured without a clean one: in flat blocks, slice by slice.
 
 Everything rests on one step: cut each slice into square blocks, take a plane off each block, and look at
-what remains. Where the object is flat that remainder is noise. A block holds the noise's own correlation (real
-CT noise is never white), which a high-pass filter would throw away together with most of its power. Slices
+what remains. Where the object is flat that remainder is noise. A block holds the noise's own correlation
+(real CT noise is never white), which a high-pass filter would throw away with most of its power. Slices
 are never mixed, since their spacing may be many times the pixel's.
 """
 
@@ -133,8 +133,8 @@ def tissue_mask(voxels: Array, padding: BoolArray | None = None) -> BoolArray:
 
 def body_mask(voxels: Array, modality: str, padding: BoolArray | None = None) -> BoolArray:
     """Body or head, cavities filled slice by slice, (I,J,K) bool. CT in HU: skin threshold of −500 HU;
-    anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the largest
-    part are left out."""
+    anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the
+    largest are left out."""
     mask = tissue_mask(voxels, padding)
     if modality == "CT":
         inside = np.asarray(voxels > BODY_HU)
@@ -203,7 +203,7 @@ def noise_sigma(voxels: Array, padding: BoolArray | None = None) -> float:
 
     The quietest blocks are also the luckiest ones; the median of the quietest share q of blocks lies
     z(q/2)·σ/√(2n) below the true level, n being the independent voxels of a block, and that is given back.
-    Measured: CT within 10 %; a coarse EPI of the brain, where no block is flat, up to four times too high (use
+    Measured: CT within 10 %; a coarse EPI of the brain, where no block is flat, up to 4 times too high (use
     `pair_sigma` where there is a repeat); magnitude MR smoothed by interpolation, half of it lost.
     """
     voxels = np.asarray(voxels)

@@ -1,0 +1,272 @@
+"""Are two scans a Noise2Noise pair? The same object in the same place, equal signal, independent noise.
+
+`check_pair` measures (see `medn2n.core.pair_measures`) and judges. The figures that the thresholds rest on were
+measured on real repeats: EPI series, diffusion b=0, phantom pairs of three scanners, simulated CT draws; and on
+real non-repeats: moving heads, rescans after repositioning, one CT scan reconstructed twice, overlapping slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from medn2n.core import noise
+from medn2n.core.pair_measures import (
+    Array,
+    BoolArray,
+    JointFit,
+    SharedNoise,
+    edge_ratio,
+    joint_fit,
+    shared_noise,
+)
+
+Verdict = Literal["fit", "correctable", "unfit", "unproven"]
+
+IDENTICAL_SHARE = (
+    0.5  # equal voxels: integer noise of σ = 0.5 grey levels still leaves more than half unequal
+)
+RESCALED_SHARE = (
+    0.02  # difference over each scan's noise: real repeats stay above 0.1 even where anatomy inflates it
+)
+ANATOMY_CORRELATION = 0.90  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.8
+SHIFT_VOXELS = 0.15  # half of the 0.25 voxel that must be found; still heads measure up to 0.08
+GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
+MISMATCH_SIGMAS = (
+    0.25  # a systematic difference below a quarter of the noise moves the mean by less than 3 % of MSE
+)
+UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
+UNFIT_MISMATCH_SIGMAS = (
+    3.0  # one gain and one offset cannot be trusted to remove what is this far above the noise
+)
+EDGE_RATIO = 1.6  # repeats 0.9-1.45, moved or differently reconstructed pairs 1.85 and more
+SHARED_NOISE = 0.12  # between the 0.2 that must be found and the ± 0.05 that anatomy leaves in good repeats
+UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
+FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
+LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
+ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairResult:
+    """Outcome for two scans. Errors are standard errors; sigmas are in the scans' unit; shift in voxels (I,J,K).
+
+    code: the rule that decided, e.g. "SHARED_NOISE"; reason: one sentence for a person. same_object: the anatomy
+    is the same, whether or not the pair is fit: such scans belong to one subject.
+    smallest_shared_noise: the least noise correlation that this check would have seen.
+    """
+
+    verdict: Verdict
+    code: str
+    reason: str
+    same_object: bool
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shift_error: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gain: float = 1.0
+    gain_error: float = 0.0
+    offset: float = 0.0
+    offset_error: float = 0.0
+    mismatch_sigmas: float = 0.0
+    sigma_first: float = 0.0
+    sigma_second: float = 0.0
+    sigma_pair: float = 0.0
+    noise_correlation: float = 0.0
+    noise_correlation_error: float = 0.0
+    smallest_shared_noise: float = 1.0
+    edge_ratio: float = 1.0
+    anatomy_correlation: float = 0.0
+    noise_lag1: tuple[float, float] = (0.0, 0.0)
+
+    def figures(self) -> dict[str, float]:
+        """Flat name → value, for the manifest."""
+        names = ("gain", "gain_error", "offset", "offset_error", "mismatch_sigmas", "sigma_first", "sigma_second",
+                 "sigma_pair", "noise_correlation", "noise_correlation_error", "smallest_shared_noise", "edge_ratio",
+                 "anatomy_correlation")  # fmt: skip
+        figures = {name: float(getattr(self, name)) for name in names}
+        for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
+            figures[f"shift_{axis}_voxels"] = shift
+            figures[f"shift_{axis}_error_voxels"] = error
+        figures["noise_lag1_i"], figures["noise_lag1_j"] = self.noise_lag1
+        return {name: round(value, 5) for name, value in figures.items() if np.isfinite(value)}
+
+
+def check_pair(
+    first: Array,
+    second: Array,
+    *,
+    padding: BoolArray | None = None,
+    acquired_apart: bool = False,
+) -> PairResult:
+    """Check two (I,J,K) scans on one grid.
+
+    padding: True where either scan holds its padding value. acquired_apart: headers or the time axis show two
+    separate acquisitions, whose thermal noise is independent by physics: then anatomy that hides the noise
+    everywhere does not make the pair "unproven".
+    """
+    refused = _plainly_refused(first, second, padding)
+    if refused is not None:
+        return refused
+    measured = noise.measured_voxels(first, padding) & noise.measured_voxels(second, padding)
+    if np.count_nonzero(measured) < LEAST_VOXELS:
+        return _refuse("TOO_LITTLE", f"fewer than {LEAST_VOXELS} voxels hold a measurement in both scans")
+    sigmas = (noise.noise_sigma(first, padding), noise.noise_sigma(second, padding))
+    fit = joint_fit(first, second, measured, sigmas)
+    shared = shared_noise(first, second, measured)
+    edges = edge_ratio(fit, (first + second) / 2)
+    return _judged(_figures(first, second, fit, shared, edges, sigmas), shared, sigmas, acquired_apart)
+
+
+def _refuse(code: str, reason: str, *, same_object: bool = False) -> PairResult:
+    return PairResult(verdict="unfit", code=code, reason=reason, same_object=same_object)
+
+
+def _plainly_refused(first: Array, second: Array, padding: BoolArray | None) -> PairResult | None:
+    """What needs no measuring: other grids, the same data twice, nothing in the picture."""
+    if first.shape != second.shape:
+        return _refuse("OTHER_GRID", f"the grids differ: {first.shape} and {second.shape} voxels")
+    usable = np.isfinite(first) & np.isfinite(second)
+    if padding is not None:
+        usable &= ~padding
+    ones, twos = first[usable], second[usable]
+    if not ones.size or ones.min() == ones.max() or twos.min() == twos.max():
+        return _refuse("TOO_LITTLE", "one of the scans holds one value only")
+    differing = (ones != ones.min()) | (twos != twos.min())
+    share = float(np.mean(ones[differing] == twos[differing]))
+    if share > IDENTICAL_SHARE:
+        return _refuse(
+            "IDENTICAL",
+            f"{100 * share:.0f} % of their voxels are equal: the same data twice",
+            same_object=True,
+        )
+    return None
+
+
+def _figures(
+    first: Array, second: Array, fit: JointFit, shared: SharedNoise, edges: float, sigmas: tuple[float, float]
+) -> PairResult:
+    """All measurements, not yet judged."""
+    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
+    inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
+    sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
+    return PairResult(
+        verdict="fit",
+        code="FIT",
+        reason="",
+        same_object=True,
+        shift=fit.shift,
+        shift_error=fit.shift_error,
+        gain=fit.gain,
+        gain_error=fit.gain_error,
+        offset=fit.offset,
+        offset_error=fit.offset_error,
+        mismatch_sigmas=fit.mismatch / max(sigma_pair, 1e-12),
+        sigma_first=sigmas[0],
+        sigma_second=sigmas[1],
+        sigma_pair=sigma_pair,
+        noise_correlation=shared.correlation,
+        noise_correlation_error=shared.error,
+        smallest_shared_noise=max(shared.correlation, 0.0) + 2 * shared.error,
+        edge_ratio=edges,
+        anatomy_correlation=anatomy_correlation(first, second, fit),
+        noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
+    )
+
+
+def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> float:
+    """Correlation of 4×4 block means after the whole-pixel shift; 1 for an object without anatomy (a uniform
+    phantom), where block means differ by no more than noise."""
+    moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
+    ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
+    if len(ones.mean) < 10:
+        return 0.0
+    apart = noise.trimmed_std(twos.mean - ones.mean)
+    if apart <= float(np.median(ones.sigma) + np.median(twos.sigma)) / 2 * FEATURELESS:
+        return 1.0
+    if not (ones.mean.std() > 0 and twos.mean.std() > 0):
+        return 0.0
+    return float(np.corrcoef(ones.mean, twos.mean)[0, 1])
+
+
+def _judged(
+    result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool
+) -> PairResult:
+    """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
+    for rule in (_other_object, _same_noise, _structure, _shift, _intensity):
+        verdict, code, reason = rule(result, shared, sigmas)
+        if verdict != "fit":
+            return replace(
+                result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT"
+            )
+    if result.smallest_shared_noise > UNPROVEN_NOISE and not acquired_apart:
+        seen = min(result.smallest_shared_noise, 1.0)
+        return replace(
+            result,
+            verdict="unproven",
+            code="UNPROVEN_INDEPENDENCE",
+            reason=f"too little flat area to tell shared noise from anatomy: up to {seen:.2f} could hide; "
+            "declare the pair if the two were measured separately",
+        )
+    proof = "noise correlation %.2f ± %.2f" % (result.noise_correlation, result.noise_correlation_error)
+    if result.smallest_shared_noise > UNPROVEN_NOISE:
+        proof = "separate acquisitions (no flat area to measure noise correlation in)"
+    return replace(result, reason=f"same place, same signal, {proof}")
+
+
+Ruling = tuple[Verdict, str, str]
+_FINE: Ruling = ("fit", "FIT", "")
+
+
+def _other_object(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+    if result.anatomy_correlation >= ANATOMY_CORRELATION:
+        return _FINE
+    found = (
+        f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
+    )
+    return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")
+
+
+def _same_noise(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float]) -> Ruling:
+    if result.sigma_pair < RESCALED_SHARE * min(sigmas):
+        return (
+            "unfit",
+            "RESCALED",
+            "one is a rescaled copy of the other: they differ by less than any noise",
+        )
+    low = shared.correlation - 2 * shared.error
+    if shared.like_noise and shared.correlation > SHARED_NOISE and low > 0.5 * SHARED_NOISE:
+        found = (
+            f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
+        )
+        return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
+    return _FINE
+
+
+def _structure(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+    if result.edge_ratio < EDGE_RATIO:
+        return _FINE
+    found = f"their difference is {result.edge_ratio:.1f} times as large at edges as in flat areas"
+    return ("unfit", "STRUCTURE", f"{found} (pure noise: about 1): motion or another reconstruction")
+
+
+def _intensity(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+    sure = abs(result.gain - 1) > ERRORS * result.gain_error
+    off = sure and abs(result.gain - 1) > GAIN_LIMIT
+    if not off and result.mismatch_sigmas <= MISMATCH_SIGMAS:
+        return _FINE
+    found = f"intensity differs by gain {result.gain:.3f} and {result.mismatch_sigmas:.2f} σ on average"
+    if abs(result.gain - 1) > UNFIT_GAIN or result.mismatch_sigmas > UNFIT_MISMATCH_SIGMAS:
+        return ("unfit", "INTENSITY", f"{found}: another protocol or contrast")
+    return ("correctable", "INTENSITY", f"{found}: match it before pairing")
+
+
+def _shift(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+    moved = [
+        abs(shift) > SHIFT_VOXELS and abs(shift) > ERRORS * error
+        for shift, error in zip(result.shift, result.shift_error, strict=True)
+    ]
+    if not any(moved):
+        return _FINE
+    found = ", ".join(f"{shift:+.2f}" for shift in result.shift)
+    return ("correctable", "SHIFT", f"the second is shifted by ({found}) voxels: align it before pairing")
