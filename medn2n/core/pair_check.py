@@ -26,23 +26,19 @@ from medn2n.core.pair_measures import (
 Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 
 IDENTICAL_SHARE = (
-    0.5  # equal voxels: integer noise of σ = 0.5 grey levels still leaves more than half unequal
+    0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 )
-RESCALED_SHARE = (
-    0.02  # difference over each scan's noise: real repeats stay above 0.1 even where anatomy inflates it
-)
+RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
 ANATOMY_CORRELATION = 0.90  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.8
-SHIFT_VOXELS = 0.15  # half of the 0.25 voxel that must be found; still heads measure up to 0.08
+SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
 GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
-MISMATCH_SIGMAS = (
-    0.25  # a systematic difference below a quarter of the noise moves the mean by less than 3 % of MSE
-)
+MISMATCH_SIGMAS = 0.3  # a smaller systematic difference adds less than 10 % to the noise's mean square
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
 UNFIT_MISMATCH_SIGMAS = (
-    3.0  # one gain and one offset cannot be trusted to remove what is this far above the noise
+    3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 )
-EDGE_RATIO = 1.6  # repeats 0.9-1.45, moved or differently reconstructed pairs 1.85 and more
-SHARED_NOISE = 0.12  # between the 0.2 that must be found and the ± 0.05 that anatomy leaves in good repeats
+EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
+SHARED_NOISE = 0.12  # below the 0.2 that must be found, above the 0.05 that anatomy leaves in good repeats
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
 FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
