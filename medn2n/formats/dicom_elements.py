@@ -1,0 +1,178 @@
+"""DICOM data elements as bytes: read with pydicom, kept as they are, written as Explicit VR Little Endian.
+
+Converting values to Python objects and back changes them (decimal strings, padding, character sets) and warns with
+header text in the message. What medn2n copies, it therefore never converts. PS3.5 chapters 6 and 7.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+Element: TypeAlias = "tuple[str, bytes | list[Elements]]"
+Elements: TypeAlias = dict[int, Element]
+
+_LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+_SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
+         "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+
+
+@contextmanager
+def no_header_text() -> Iterator[None]:
+    """Silence pydicom's warnings: they quote values, and values are patient data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@lru_cache(maxsize=None)
+def tag(keyword: str) -> int:
+    """Tag number of a DICOM keyword."""
+    number = tag_for_keyword(keyword)
+    if number is None:
+        raise KeyError(keyword)
+    return int(number)
+
+
+def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
+    """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
+
+    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6).
+    """
+    elements: Elements = {}
+    for key in list(dataset.keys()):
+        element = dataset.get_item(key)
+        number = int(key)
+        if isinstance(element, RawDataElement):
+            vr = _vr(number, element.VR, signed)
+            if vr != "SQ":
+                value = bytes(element.value or b"")
+                elements[number] = (vr, value if element.is_little_endian else _swapped(vr, value))
+                continue
+            element = dataset[key]
+        if element.VR == "SQ":
+            elements[number] = ("SQ", [plain(item, signed=signed) for item in element.value or []])
+        else:
+            elements[number] = _converted(str(element.VR), element.value, signed)
+    return elements
+
+
+def _vr(number: int, vr: str | None, signed: bool) -> str:
+    """The VR to write. Files in Implicit VR do not hold it; UN of a public tag is looked up likewise."""
+    if vr in (None, "UN") and not (number >> 16) & 1:
+        try:
+            vr = dictionary_VR(number)
+        except KeyError:
+            vr = "UN"
+    if vr == "US or SS":
+        return "SS" if signed else "US"
+    return "UN" if vr is None else "OW" if vr in ("OB or OW", "US or OW", "US or SS or OW") else vr
+
+
+def _swapped(vr: str, value: bytes) -> bytes:
+    code = _SWAP.get(vr)
+    if code is None:
+        return value
+    count = len(value) // struct.calcsize("<" + code)
+    return struct.pack(f"<{count}{code}", *struct.unpack(f">{count}{code}", value))
+
+
+def _converted(vr: str, value: Any, signed: bool) -> Element:
+    """An element that pydicom has already converted while reading (the character set, mostly)."""
+    if isinstance(value, bytes):
+        return (vr, value)
+    values = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
+    if vr in ("US", "SS", "UL", "SL", "FL", "FD", "US or SS"):
+        code = "SS" if vr == "US or SS" and signed else "US" if vr == "US or SS" else vr
+        return (code, struct.pack(f"<{len(values)}{_NUMBERS[code]}", *values))
+    return text(vr, *("" if item is None else str(item) for item in values))
+
+
+def text(vr: str, *values: str) -> Element:
+    """A string element, padded to even length as PS3.5 6.2 asks. Values are ASCII."""
+    data = "\\".join(values).encode("latin-1", "replace")
+    return (vr, data + (b"\0" if vr == "UI" else b" ") * (len(data) % 2))
+
+
+def words(vr: str, *values: int) -> Element:
+    """A US, SS, UL or SL element."""
+    return (vr, struct.pack(f"<{len(values)}{_NUMBERS[vr]}", *values))
+
+
+def strings(elements: Elements, keyword: str) -> tuple[str, ...]:
+    """Values of a text element without padding; () where it is absent, empty or not text."""
+    element = elements.get(tag(keyword))
+    if element is None or not isinstance(element[1], bytes):
+        return ()
+    whole = element[1].decode("latin-1").strip(" \0")
+    return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
+
+
+def string(elements: Elements, keyword: str) -> str:
+    """First value of a text element, or ""."""
+    values = strings(elements, keyword)
+    return values[0] if values else ""
+
+
+def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
+    """Values of a DS, IS or binary number element of any length; () where absent or not numbers."""
+    element = elements.get(tag(keyword))
+    if element is None or not isinstance(element[1], bytes):
+        return ()
+    code = _NUMBERS.get(element[0])
+    try:
+        if code is not None:
+            count = len(element[1]) // struct.calcsize("<" + code)
+            return tuple(float(value) for value in struct.unpack_from(f"<{count}{code}", element[1]))
+        return tuple(float(value) for value in strings(elements, keyword))
+    except ValueError:
+        return ()
+
+
+def number(elements: Elements, keyword: str) -> float | None:
+    """First value of a number element, or None."""
+    values = numbers(elements, keyword)
+    return values[0] if values else None
+
+
+def items(elements: Elements, keyword: str) -> list[Elements]:
+    """Items of a sequence; [] where it is absent."""
+    element = elements.get(tag(keyword))
+    return element[1] if element is not None and isinstance(element[1], list) else []
+
+
+def encode(elements: Elements) -> bytes:
+    """The elements in tag order as Explicit VR Little Endian, sequences with defined lengths (PS3.5 7.1.2, 7.5)."""
+    parts: list[bytes] = []
+    for number_ in sorted(elements):
+        vr, value = elements[number_]
+        if isinstance(value, list):
+            value = b"".join(_item(encode(item)) for item in value)
+        if len(value) % 2:
+            value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+        if vr not in _LONG and len(value) > 0xFFFF:
+            vr = "UN"
+        head = struct.pack("<HH2s", number_ >> 16, number_ & 0xFFFF, vr.encode())
+        length = struct.pack("<HL", 0, len(value)) if vr in _LONG else struct.pack("<H", len(value))
+        parts += [head, length, value]
+    return b"".join(parts)
+
+
+def _item(data: bytes) -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(data)) + data
+
+
+def encode_file(meta: Elements, body: Elements) -> bytes:
+    """A whole Part 10 file: preamble, File Meta Information with its length, data set."""
+    group = encode({key: value for key, value in meta.items() if key != 0x00020000})
+    head = encode({0x00020000: words("UL", len(group))})
+    return b"\0" * 128 + b"DICM" + head + group + encode(body)

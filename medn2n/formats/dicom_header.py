@@ -1,0 +1,319 @@
+"""One DICOM file's header as medn2n needs it: what kind of object it is, and where each of its frames lies.
+
+A single-frame file has one Frame. An enhanced multi-frame file (PS3.3 C.7.6.16) has one a frame, its values taken from
+the per-frame functional groups, else from the shared ones. Pixels are not decoded; their length is checked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from medn2n.core.catalogue import Scalar
+from medn2n.errors import InputError
+from medn2n.formats.dicom_acquisition import READ_FOR_ACQUISITION, acquisition
+from medn2n.formats.dicom_elements import Elements, items, number, numbers, plain, string, strings, tag, text
+from medn2n.formats.dicom_pixels import pixels_complete
+
+CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "single",
+    "1.2.840.10008.5.1.4.1.1.2.1": "enhanced",
+    "1.2.840.10008.5.1.4.1.1.2.2": "enhanced",
+}
+MR_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.4": "single",
+    "1.2.840.10008.5.1.4.1.1.4.1": "enhanced",
+    "1.2.840.10008.5.1.4.1.1.4.4": "enhanced",
+}
+MANUFACTURER = "medn2n"
+
+_KEYWORDS = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ImageType",
+    "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "EchoNumbers",
+    "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "AcquisitionTime",
+    "CardiacNumberOfImages", "NominalCardiacTriggerDelayTime", "ComplexImageComponent",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns",
+    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "ModalityLUTSequence", "ContributingEquipmentSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ConcatenationUID", *READ_FOR_ACQUISITION,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One image plane: `index` within its file, place, size of a pixel, scaling, and what tells volumes apart."""
+
+    path: Path
+    index: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    image_type: tuple[str, ...]
+    contrast: tuple[str, ...] = ()
+    passes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One file. kind: "single" or "enhanced". fault: why it is passed over or refused, as (status, code, reason).
+    own_output: medn2n made it."""
+
+    path: Path
+    sop_class: str
+    sop_uid: str
+    study_uid: str
+    series_uid: str
+    modality: str
+    kind: str
+    rows: int = 0
+    columns: int = 0
+    instance_number: int = 0
+    frames: tuple[Frame, ...] = ()
+    acquisition: Mapping[str, Scalar] = field(default_factory=dict)
+    fault: tuple[str, str, str] | None = None
+    own_output: bool = False
+    padding: tuple[int | None, int | None] = (None, None)
+
+
+def read_header(path: Path) -> Header:
+    """Read one file that starts as DICOM does. InputError NOT_DICOM or TRUNCATED where that is not possible."""
+    try:
+        with path.open("rb") as file:
+            dataset = dcmread(
+                file,
+                stop_before_pixels=True,
+                specific_tags=[tag(keyword) for keyword in _KEYWORDS],
+                force=False,
+            )
+            elements = plain(dataset, signed=_is_signed(dataset))
+            fill_identity(elements, dataset)
+            syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
+            whole = pixels_complete(file, os.fstat(file.fileno()).st_size, syntax, elements)
+    except InputError:
+        raise
+    except (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
+        raise InputError(
+            "NOT_DICOM", f"cannot be read as DICOM ({type(error).__name__}). Export it again, or remove it."
+        ) from None
+    if not string(elements, "SOPClassUID"):
+        raise InputError(
+            "NOT_DICOM", "holds no SOP class, so that it is not a DICOM object. Export it again."
+        )
+    return _header(path, elements, syntax, whole)
+
+
+def fill_identity(elements: Elements, dataset: Dataset) -> None:
+    """Some anonymisers empty SOP class and instance UID but leave the file's own copies: those then count."""
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        uid = str(getattr(dataset.file_meta, f"MediaStorage{keyword}", ""))
+        if uid and not string(elements, keyword):
+            elements[tag(keyword)] = text("UI", uid)
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    if 0x00280103 not in dataset:
+        return False
+    return getattr(dataset.get_item(0x00280103), "value", b"") not in (b"", b"\0\0", 0, None)
+
+
+def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
+    sop_class = string(elements, "SOPClassUID")
+    modality = "CT" if sop_class in CT_CLASSES else "MR" if sop_class in MR_CLASSES else ""
+    kind = {**CT_CLASSES, **MR_CLASSES}.get(sop_class, "")
+    fault = _fault(elements, sop_class, modality, syntax, whole)
+    frames: tuple[Frame, ...] = ()
+    if fault is None:
+        frames = (
+            _enhanced_frames(path, elements)
+            if kind == "enhanced"
+            else (_frame(path, 0, elements, [elements]),)
+        )
+    return Header(
+        path=path,
+        sop_class=sop_class,
+        sop_uid=string(elements, "SOPInstanceUID"),
+        study_uid=string(elements, "StudyInstanceUID"),
+        series_uid=string(elements, "SeriesInstanceUID"),
+        modality=modality,
+        kind=kind,
+        rows=int(number(elements, "Rows") or 0),
+        columns=int(number(elements, "Columns") or 0),
+        instance_number=int(number(elements, "InstanceNumber") or 0),
+        frames=frames,
+        acquisition=acquisition(elements) if modality else {},
+        fault=fault,
+        own_output=any(
+            string(item, "Manufacturer") == MANUFACTURER
+            for item in items(elements, "ContributingEquipmentSequence")
+        ),
+        padding=(_pixel_value(elements, "PixelPaddingValue"), _pixel_value(elements, "PixelPaddingRangeLimit")),
+    )
+
+
+def _pixel_value(elements: Elements, keyword: str) -> int | None:
+    """A padding value as a stored number. Some scanners write −2000 as 63536: US where the pixels are signed."""
+    value = number(elements, keyword)
+    if value is None:
+        return None
+    bits = int(number(elements, "BitsAllocated") or 16)
+    signed = number(elements, "PixelRepresentation") == 1
+    whole = int(value)
+    return whole - (1 << bits) if signed and whole >= 1 << (bits - 1) else whole
+
+
+def _fault(
+    elements: Elements, sop_class: str, modality: str, syntax: str, whole: bool
+) -> tuple[str, str, str] | None:
+    """Why this object is not to be denoised; None for an image that can be."""
+    image_type = tuple(value.upper() for value in strings(elements, "ImageType"))
+    photometric = string(elements, "PhotometricInterpretation")
+    if sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
+        return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
+    if not modality:
+        return "passed", "NOT_CT_MR", "not a CT or MR image (another kind of DICOM object)"
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
+        return "passed", "COLOUR", "a colour image, not measured grey values"
+    if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
+        return "passed", "LOCALIZER", "a localizer (planning image)"
+    if _component(elements, image_type) not in ("", "MAGNITUDE"):
+        return (
+            "passed",
+            "NOT_MAGNITUDE",
+            "a phase, real or imaginary image; only magnitude images are denoised",
+        )
+    return _refusal(elements, image_type, syntax, whole)
+
+
+def _refusal(
+    elements: Elements, image_type: tuple[str, ...], syntax: str, whole: bool
+) -> tuple[str, str, str] | None:
+    if "MOSAIC" in image_type:
+        return (
+            "refused",
+            "MOSAIC",
+            "a Siemens mosaic (many slices tiled into one image). Export it as enhanced MR.",
+        )
+    if items(elements, "ModalityLUTSequence"):
+        return (
+            "refused",
+            "MODALITY_LUT",
+            "its values pass a lookup table (Modality LUT) that cannot be inverted.",
+        )
+    if not syntax:
+        return "refused", "NOT_DICOM", "its file header names no transfer syntax. Export it again."
+    if not whole:
+        return "refused", "TRUNCATED", "the file ends before its pixel data does. Copy or export it again."
+    bits, high = number(elements, "BitsStored"), number(elements, "HighBit")
+    if number(elements, "BitsAllocated") not in (8, 16) or bits is None or high != bits - 1:
+        return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
+    if not string(elements, "SOPInstanceUID"):
+        return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    if string(elements, "ConcatenationUID"):
+        return (
+            "refused",
+            "ENHANCED_UNSUPPORTED",
+            "it is one part of a concatenation. Export it as one object.",
+        )
+    return None
+
+
+def _component(elements: Elements, image_type: tuple[str, ...]) -> str:
+    """MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED, or "" where the header does not say (CT, most MR)."""
+    named = string(elements, "ComplexImageComponent").upper()
+    if named:
+        return named
+    words = {
+        "P": "PHASE",
+        "PHASE": "PHASE",
+        "R": "REAL",
+        "REAL": "REAL",
+        "I": "IMAGINARY",
+        "IMAGINARY": "IMAGINARY",
+    }
+    return next((words[value] for value in image_type[2:] if value in words), "")
+
+
+# What makes two planes of one series belong to different volumes always, and only where planes coincide.
+_CONTRAST = ("EchoTime", "EchoNumbers", "DiffusionBValue")
+_PASSES = (
+    "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "NominalCardiacTriggerDelayTime",
+    "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "ImageType", "AcquisitionTime",
+)  # fmt: skip
+
+
+def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -> Frame:
+    """One plane. groups: where to look for a value, nearest first."""
+
+    def values(keyword: str) -> tuple[str, ...]:
+        return next((found for group in groups if (found := _text(group, keyword))), ())
+
+    def many(keyword: str) -> tuple[float, ...]:
+        return next((found for group in groups if (found := numbers(group, keyword))), ())
+
+    thickness, slope, intercept = many("SliceThickness"), many("RescaleSlope"), many("RescaleIntercept")
+    return Frame(
+        path=path,
+        index=index,
+        position=many("ImagePositionPatient"),
+        orientation=many("ImageOrientationPatient"),
+        pixel_spacing=many("PixelSpacing"),
+        thickness_mm=thickness[0] if thickness else None,
+        slope=slope[0] if slope else 1.0,
+        intercept=intercept[0] if intercept else 0.0,
+        image_type=values("FrameType") or strings(elements, "ImageType"),
+        contrast=tuple("\\".join(values(keyword)) for keyword in _CONTRAST),
+        passes=tuple((keyword, "\\".join(values(keyword))) for keyword in _PASSES),
+    )
+
+
+def _text(elements: Elements, keyword: str) -> tuple[str, ...]:
+    element = elements.get(tag(keyword))
+    if element is None:
+        return ()
+    binary = element[0] in ("US", "SS", "UL", "SL", "FL", "FD")
+    return (
+        tuple(f"{value:g}" for value in numbers(elements, keyword)) if binary else strings(elements, keyword)
+    )
+
+
+# Enhanced objects name some values otherwise (PS3.3 C.8.13): our name → theirs.
+_ENHANCED_NAMES = {
+    "EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes",
+    "TemporalPositionIdentifier": "TemporalPositionIndex", "AcquisitionNumber": "FrameAcquisitionNumber",
+    "AcquisitionTime": "FrameAcquisitionDateTime",
+}  # fmt: skip
+
+
+def _enhanced_frames(path: Path, elements: Elements) -> tuple[Frame, ...]:
+    shared = _flat((items(elements, "SharedFunctionalGroupsSequence") or [{}])[0])
+    per_frame = items(elements, "PerFrameFunctionalGroupsSequence")
+    return tuple(
+        _frame(path, index, elements, [_flat(group), shared, elements])
+        for index, group in enumerate(per_frame)
+    )
+
+
+def _flat(group: Elements) -> Elements:
+    """A functional group's macros side by side (deeper ones too), under the names of single-frame objects."""
+    flat: Elements = {}
+    pending = [group]
+    while pending:
+        for key, (vr, value) in pending.pop().items():
+            if isinstance(value, list):
+                if value and not (key >> 16) & 1:
+                    pending.append(value[0])
+            else:
+                flat.setdefault(key, (vr, value))
+    for ours, theirs in _ENHANCED_NAMES.items():
+        if tag(theirs) in flat:
+            flat[tag(ours)] = flat[tag(theirs)]
+    return flat

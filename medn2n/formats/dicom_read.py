@@ -1,0 +1,81 @@
+"""From a DICOM volume's headers to its voxels in physical units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.scaling import outside_field, padding_range, to_physical
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError
+from medn2n.formats.dicom_pixels import read_dataset, stored_frames, without_unused_bits
+from medn2n.formats.dicom_series import DicomVolume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DicomSource:
+    """volume: the headers that the voxels came from. base: the folder that output paths mirror by default."""
+
+    volume: DicomVolume
+    base: Path
+
+
+def file_pixels(path: Path) -> tuple[Any, npt.NDArray[Any], int]:
+    """(dataset, stored pixels as in the file (frames, rows, columns), BitsStored)."""
+    dataset = read_dataset(path)
+    pixels = stored_frames(dataset)
+    return dataset, pixels, int(dataset.BitsStored)
+
+
+def read_volume(volume: DicomVolume, base: Path) -> Volume:
+    """Voxels (I,J,K) or (I,J,K,T): RescaleSlope · stored + RescaleIntercept, each frame with its own.
+
+    InputError as `dicom_pixels` raises them, with the series named.
+    """
+    voxels = np.empty(volume.shape, dtype=np.float32)
+    padding = np.zeros(volume.shape, dtype=bool)
+    where = {
+        (frame.path, frame.index): (k, t)
+        for k, slot in enumerate(volume.frames)
+        for t, frame in enumerate(slot)
+    }
+    grid = voxels[..., np.newaxis] if voxels.ndim == 3 else voxels
+    masks = padding[..., np.newaxis] if padding.ndim == 3 else padding
+    for header in volume.headers:
+        try:
+            _, pixels, bits = file_pixels(header.path)
+            if pixels.shape[1:] != (header.rows, header.columns) or len(pixels) < len(header.frames):
+                raise InputError("DECODE_FAILED", "its pixel data has another size than its header says.")
+        except InputError as error:
+            raise _named(volume, error) from None
+        stored = without_unused_bits(pixels, bits)
+        span = padding_range(*header.padding)
+        for frame in header.frames:
+            place = where.get((frame.path, frame.index))
+            if place is not None:
+                plane = stored[frame.index].T
+                grid[:, :, place[0], place[1]] = to_physical(plane, frame.slope, frame.intercept)
+                if span is not None:
+                    masks[:, :, place[0], place[1]] = (plane >= span[0]) & (plane <= span[1])
+    if not padding.any():
+        inferred = outside_field(voxels, volume.modality)
+    else:
+        inferred = padding
+    return Volume(
+        voxels=voxels,
+        affine=volume.affine.copy(),
+        unit="HU" if volume.modality == "CT" else "a.u.",
+        modality=volume.modality,
+        slice_positions_mm=volume.positions_mm,
+        padding=inferred,
+        source=DicomSource(volume=volume, base=base),
+    )
+
+
+def _named(volume: DicomVolume, error: InputError) -> InputError:
+    count = len(volume.headers)
+    return InputError(error.code, f"Series {volume.id} ({count} file{'' if count == 1 else 's'}): {error}")

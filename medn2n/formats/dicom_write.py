@@ -1,0 +1,127 @@
+"""A denoised DICOM volume to bytes: one derived object for each source file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.provenance import Provenance
+from medn2n.core.scaling import padding_range, to_stored
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError
+from medn2n.formats.dicom_derive import Derivation, derived, file_meta
+from medn2n.formats.dicom_derive_enhanced import add_frame_derivation
+from medn2n.formats.dicom_elements import encode_file, no_header_text, plain, string
+from medn2n.formats.dicom_header import Header, fill_identity, read_header
+from medn2n.formats.dicom_pixels import with_unused_bits, without_unused_bits
+from medn2n.formats.dicom_read import DicomSource, file_pixels
+from medn2n.formats.dicom_uid import uid_maker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedFile:
+    """Contents of one output file, the source file that it comes from, and how many of its voxels were clipped."""
+
+    source: Path
+    data: bytes
+    clipped: int
+
+
+def derived_files(
+    volume: Volume,
+    source: DicomSource,
+    provenance: Provenance,
+    *,
+    random_uid: bool = False,
+    all_sources: bool = False,
+) -> Iterator[DerivedFile]:
+    """One file after the other, in slice order, so that only one is in memory.
+
+    all_sources: name every slice of the series as the source of each (a 3D network), not only its own.
+    InputError CHANGED_FILE where a source file is no longer the one that was loaded.
+    """
+    headers = source.volume.headers
+    uid = uid_maker(provenance, random=random_uid)
+    series = source.volume.series_uid or "|".join(sorted(header.sop_uid for header in headers))
+    part = f"|{source.volume.part}" if source.volume.part else ""
+    derivation = Derivation(
+        provenance=provenance,
+        uid=uid,
+        series_uid=uid("series", series + part),
+        now=datetime.now(UTC),
+        sources=tuple((header.sop_class, header.sop_uid) for header in headers) if all_sources else None,
+    )
+    where = {
+        (frame.path, frame.index): (k, t)
+        for k, slot in enumerate(source.volume.frames)
+        for t, frame in enumerate(slot)
+    }
+    for header in headers:
+        yield _derived_file(volume, header, where, derivation)
+
+
+def _derived_file(
+    volume: Volume, header: Header, where: dict[tuple[Path, int], tuple[int, int]], derivation: Derivation
+) -> DerivedFile:
+    with no_header_text():
+        dataset, pixels, bits = file_pixels(header.path)
+        elements = plain(dataset, signed=bool(dataset.PixelRepresentation))
+        fill_identity(elements, dataset)
+    if string(elements, "SOPInstanceUID") != header.sop_uid or len(pixels) != len(header.frames):
+        raise InputError(
+            "CHANGED_FILE", "A source file has changed since it was loaded. Load the series again."
+        )
+    stored = without_unused_bits(pixels, bits)
+    result = stored.copy()
+    clipped = 0
+    for frame in header.frames:
+        k, t = where[(frame.path, frame.index)]
+        back = to_stored(
+            _plane(volume.voxels, k, t),
+            stored[frame.index],
+            frame.slope,
+            frame.intercept,
+            bits_stored=bits,
+            padding=padding_range(*header.padding),
+            keep=None if volume.padding is None else _plane(volume.padding, k, t),
+        )
+        result[frame.index] = back.stored
+        clipped += back.clipped
+    data = _little_endian(with_unused_bits(result, pixels, bits))
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    body = derived(elements, data, derivation, syntax=syntax, enhanced=header.kind == "enhanced")
+    if header.kind == "enhanced":
+        add_frame_derivation(body, elements, derivation)
+    return DerivedFile(source=header.path, data=encode_file(file_meta(body), body), clipped=clipped)
+
+
+def _plane(values: npt.NDArray[Any], k: int, t: int) -> npt.NDArray[Any]:
+    """One slice as DICOM stores it: (rows, columns)."""
+    plane = values[:, :, k] if values.ndim == 3 else values[:, :, k, t]
+    return plane.T
+
+
+def _little_endian(pixels: npt.NDArray[Any]) -> bytes:
+    data = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).tobytes()
+    return data + b"\0" * (len(data) % 2)
+
+
+def is_own_output(path: Path) -> bool:
+    """Whether a file is a DICOM object that medn2n wrote."""
+    try:
+        with no_header_text():
+            return path.suffix != ".gz" and read_header(path).own_output
+    except InputError:
+        return False
+
+
+def uniform_scaling(source: DicomSource) -> tuple[float, float] | None:
+    """Slope and intercept, where every frame has the same."""
+    pairs = {(frame.slope, frame.intercept) for slot in source.volume.frames for frame in slot}
+    return next(iter(pairs)) if len(pairs) == 1 else None

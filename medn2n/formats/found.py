@@ -1,0 +1,234 @@
+"""What lies below a folder: DICOM volumes, NIfTI and ITK files, and what is neither, with the reason. Headers only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.errors import InputError
+from medn2n.formats import nifti
+from medn2n.formats.dicom_elements import no_header_text
+from medn2n.formats.dicom_header import Header, read_header
+from medn2n.formats.dicom_series import DicomVolume, NotUsed, not_used, volumes
+from medn2n.log import keyed_id
+
+_DICOM_NAMES = (".dcm", ".dicom", ".ima")
+_THREADS = 4  # waiting for a disk or a network share, not computing
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FileScan:
+    """A scan that is a file of its own. format: "nifti" or "itk"."""
+
+    id: str
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+    modality: str
+    shape: tuple[int, ...]
+    affine: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Everything below one folder, in a fixed order whatever the disk's order is."""
+
+    dicom: tuple[DicomVolume, ...]
+    scans: tuple[FileScan, ...]
+    not_used: tuple[NotUsed, ...]
+
+
+def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = False) -> Found:
+    """Look at every file below `root` (or at `root` itself, a file). only: look at these files instead.
+    own_output: take what medn2n wrote as scans too, which a batch passes over."""
+    walked, odd = (sorted(only), []) if only is not None else _walk(root)
+    base = root if root.is_dir() else root.parent
+    kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": []}
+    for path in walked:
+        kinds[_kind(path)].append(path)
+    headers, bad = _headers(kinds["dicom"], base)
+    if not own_output:
+        headers = [_own(header) for header in headers]
+    outcomes = volumes(headers)
+    scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base)
+    unused = [item for item in outcomes if isinstance(item, NotUsed)]
+    unused += [*bad, *odd, *refused, *(_false_dicom(path, base) for path in kinds["false_dicom"])]
+    if kinds["foreign"]:
+        unused.append(_many(kinds["foreign"], base, "FOREIGN_FILE", "not a CT or MR image file"))
+    return Found(
+        dicom=tuple(
+            sorted(
+                (item for item in outcomes if isinstance(item, DicomVolume)),
+                key=lambda item: (min(header.path for header in item.headers), item.part or 0),
+            )
+        ),
+        scans=tuple(scans),
+        not_used=tuple(sorted(unused, key=lambda item: (item.paths, item.code))),
+    )
+
+
+def file_id(path: Path, base: Path) -> str:
+    """Keyed id of a file by its place below `base`."""
+    return keyed_id(path.relative_to(base).as_posix(), "f")
+
+
+def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
+    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened."""
+    if not root.is_dir():
+        if not root.exists():
+            raise InputError("MISSING_FILE", "The input does not exist. Check the path.")
+        return [root], []
+    files: list[Path] = []
+    links: list[Path] = []
+    special: list[Path] = []
+    inside = root.resolve()
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
+            path = Path(folder) / name
+            if path.is_symlink():
+                (files if _regular_inside(path, inside) else links).append(path)
+            else:
+                (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
+    odd = (
+        [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")]
+        if links
+        else []
+    )
+    if special:
+        odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
+    return sorted(files), odd
+
+
+def _regular_inside(path: Path, inside: Path) -> bool:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return target.is_file() and target.is_relative_to(inside)
+
+
+def _many(paths: list[Path], base: Path, code: str, reason: str) -> NotUsed:
+    name = keyed_id("|".join(path.relative_to(base).as_posix() for path in paths), "f")
+    sentence = f"{len(paths)} file{'' if len(paths) == 1 else 's'}: {reason}."
+    return NotUsed(id=name, paths=tuple(sorted(paths)), status="passed", code=code, reason=sentence)
+
+
+def _kind(path: Path) -> str:
+    """By content first (DICOM often has no suffix), then by name. Windows sidecars of macOS ("._x") are foreign."""
+    name = path.name.lower()
+    if name.startswith("."):
+        return "foreign"
+    if name == "dicomdir":
+        return "foreign"
+    try:
+        with path.open("rb") as file:
+            if file.read(132)[128:] == b"DICM":
+                return "dicom"
+    except OSError:
+        return "false_dicom" if name.endswith(_DICOM_NAMES) else "foreign"
+    if name.endswith(_DICOM_NAMES):
+        return "false_dicom"
+    if nifti.is_nifti(path):
+        if nifti.header_path(path) != path:
+            return "foreign" if not nifti.header_path(path).exists() else "nifti"
+        return "nifti"
+    return "itk" if name.endswith(ITK_SUFFIXES) else "foreign"
+
+
+def _false_dicom(path: Path, base: Path) -> NotUsed:
+    reason = f"File {file_id(path, base)}: named as DICOM but is not (no DICM mark). Export it again, or remove it."
+    return NotUsed(id=file_id(path, base), paths=(path,), status="refused", code="NOT_DICOM", reason=reason)
+
+
+def _headers(paths: list[Path], base: Path) -> tuple[list[Header], list[NotUsed]]:
+    def one(path: Path) -> Header | NotUsed:
+        try:
+            return read_header(path)
+        except InputError as error:
+            name = file_id(path, base)
+            reason = f"File {name}: {error}"
+            return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=reason)
+
+    with no_header_text(), ThreadPoolExecutor(_THREADS) as pool:
+        results = list(pool.map(one, paths, chunksize=16))
+    headers = [item for item in results if isinstance(item, Header)]
+    return headers, [item for item in results if isinstance(item, NotUsed)]
+
+
+def _own(header: Header) -> Header:
+    fault = ("passed", "OWN_OUTPUT", "made by medn2n: already denoised")
+    return replace(header, fault=fault) if header.own_output else header
+
+
+def _file_scans(niftis: list[Path], itks: list[Path], base: Path) -> tuple[list[FileScan], list[NotUsed]]:
+    scans: list[FileScan] = []
+    refused: list[NotUsed] = []
+    for item in (*_nifti_scans(niftis, base), *_itk_scans(itks, base)):
+        if isinstance(item, FileScan):
+            scans.append(item)
+        else:
+            refused.append(item)
+    return sorted(scans, key=lambda scan: scan.path), refused
+
+
+def _refused(path: Path, base: Path, error: InputError) -> NotUsed:
+    name = file_id(path, base)
+    return NotUsed(
+        id=name, paths=(path,), status="refused", code=error.code, reason=f"File {name}: it {error}"
+    )
+
+
+def _nifti_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
+    for path in paths:
+        if nifti.header_path(path) != path:
+            continue  # the .img of a pair comes with its .hdr
+        try:
+            header = nifti.read_header(path)
+        except InputError as error:
+            yield _refused(path, base, error)
+            continue
+        if header.is_label or nifti.is_mask(path):
+            yield replace(
+                _many([path], base, "LABEL_MAP", "labels or a mask, not a scan"), id=file_id(path, base)
+            )
+            continue
+        yield FileScan(
+            id=file_id(path, base),
+            path=path,
+            files=(path,) if header.data_path == path else (path, header.data_path),
+            format="nifti",
+            modality=nifti.modality_of(path),
+            shape=header.grid,
+            affine=header.affine,
+        )
+
+
+def _itk_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
+    if not paths:
+        return
+    from medn2n.formats import itk  # loads SimpleITK, which most folders do not need
+
+    for path in paths:
+        try:
+            header = itk.read_header(path)
+        except InputError as error:
+            yield _refused(path, base, error)
+            continue
+        yield FileScan(
+            id=file_id(path, base),
+            path=path,
+            files=(path,),
+            format="itk",
+            modality=header.modality,
+            shape=header.grid,
+            affine=header.affine,
+        )

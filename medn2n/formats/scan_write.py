@@ -1,0 +1,213 @@
+"""A Volume to files that mirror those it came from, each whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from medn2n.core.provenance import Provenance
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError, UsageError
+from medn2n.formats import dicom_write, nifti
+from medn2n.formats.dicom_read import DicomSource
+from medn2n.formats.found import ITK_SUFFIXES
+from medn2n.formats.nifti import NiftiSource
+from medn2n.formats.staged import Staged
+
+if TYPE_CHECKING:
+    from medn2n.formats.itk import ItkSource
+
+Dtype = Literal["same", "float32"]
+Format = Literal["same", "dicom", "nifti"]
+Uid = Literal["deterministic", "random"]
+_NAMES = (".nii", ".nii.gz", ".hdr", ".dcm", *ITK_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """files: what was written, absolute, in the order of the source files. clipped_voxels: how many of `voxels` did
+    not fit into the stored range."""
+
+    files: tuple[Path, ...]
+    clipped_voxels: int
+    voxels: int
+
+
+def save(
+    volume: Volume,
+    output: Path | str,
+    *,
+    provenance: Provenance | None = None,
+    dtype: Dtype = "same",
+    format: Format = "same",  # noqa: A002  the command line's word
+    uid: Uid = "deterministic",
+    relative_to: Path | None = None,
+    overwrite: bool = False,
+    sources: Literal["nearest", "all"] = "nearest",
+) -> Written:
+    """Write a (denoised) Volume with the header and geometry of its source.
+
+    output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
+    that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
+    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype "float32" and format "nifti" as the command
+    line has them. sources: which slices a DICOM copy names as its sources ("all" after a 3D network).
+    A voxel that nobody changed keeps its stored number to the bit. UsageError for a call that cannot be, above all a
+    file in the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
+    """
+    source = _source(volume)
+    _check(volume, source, dtype, format)
+    targets = planned_files(volume, output, format=format, relative_to=relative_to)
+    _check_targets(targets, _source_files(source), overwrite)
+    made_by = provenance or Provenance()
+    with Staged() as staged:
+        if isinstance(source, DicomSource) and format != "nifti":
+            clipped = 0
+            files = dicom_write.derived_files(
+                volume, source, made_by, random_uid=uid == "random", all_sources=sources == "all"
+            )
+            for target, file in zip(targets, files, strict=True):
+                staged.write(target, file.data)
+                clipped += file.clipped
+        elif isinstance(source, NiftiSource):
+            encoded = nifti.encode_like(source, volume, dtype=dtype)
+            clipped = _write_nifti(staged, targets, encoded)
+        elif format == "nifti":
+            clipped = _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
+        else:
+            targets, clipped = _write_itk(staged, targets[0], volume, source, dtype)
+    return Written(files=targets, clipped_voxels=clipped, voxels=int(volume.voxels.size))
+
+
+def planned_files(
+    volume: Volume,
+    output: Path | str,
+    *,
+    format: Format = "same",  # noqa: A002
+    relative_to: Path | None = None,
+) -> tuple[Path, ...]:
+    """Where `save` would write (without the .raw beside a .mhd), absolute, in the order of the source files."""
+    source, folder = _source(volume), Path(output).absolute()
+    files = _source_files(source)
+    as_nifti = format == "nifti" and not isinstance(source, NiftiSource)
+    if folder.name.lower().endswith(_NAMES) and not folder.is_dir():
+        if len(files) > 1 and not as_nifti:
+            raise UsageError(
+                f"The output is a file name, but the scan has {len(files)} files. Name a folder."
+            )
+        return (folder,)
+    base = (relative_to or _base(source)).absolute()
+    places = [_mirrored(file, base) for file in files]
+    if as_nifti and isinstance(source, DicomSource):
+        places = [places[0].with_name(f"{source.volume.id}.nii.gz")]
+    elif as_nifti:
+        places = [places[0].with_name(_stem(places[0]) + ".nii.gz")]
+    frame = getattr(source, "frame", None)
+    if frame is not None:
+        places = [
+            place.with_name(f"{_stem(place)}_frame{frame}{place.name[len(_stem(place)) :]}")
+            for place in places
+        ]
+    return tuple(folder / place for place in places)
+
+
+def _stem(path: Path) -> str:
+    """File name without .nii.gz or its last suffix."""
+    name = path.name
+    return name[:-7] if name.lower().endswith((".nii.gz", ".hdr.gz", ".img.gz")) else path.stem
+
+
+def _mirrored(file: Path, base: Path) -> Path:
+    try:
+        return file.relative_to(base)
+    except ValueError:
+        raise UsageError(
+            "A source file does not lie below the folder whose paths the output mirrors."
+        ) from None
+
+
+def _source(volume: Volume) -> DicomSource | NiftiSource | ItkSource:
+    source = volume.source
+    if isinstance(source, DicomSource | NiftiSource) or type(source).__name__ == "ItkSource":
+        return source  # type: ignore[no-any-return]  # ItkSource is checked by name: its module loads SimpleITK
+    raise UsageError("The volume has no source to take header and geometry from. Load it with medn2n.load.")
+
+
+def _source_files(source: DicomSource | NiftiSource | ItkSource) -> tuple[Path, ...]:
+    if isinstance(source, DicomSource):
+        return tuple(header.path.absolute() for header in source.volume.headers)
+    if isinstance(source, NiftiSource):
+        header = nifti.read_header(source.path)
+        return tuple(dict.fromkeys((header.path, header.data_path)))
+    return (source.path,)
+
+
+def _base(source: DicomSource | NiftiSource | ItkSource) -> Path:
+    return source.base if isinstance(source, DicomSource) else source.path.parent
+
+
+def _check(
+    volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype: Dtype, format_: Format
+) -> None:
+    if isinstance(source, DicomSource):
+        if dtype == "float32" and format_ != "nifti":
+            raise UsageError(
+                "DICOM CT and MR images hold whole numbers: --dtype float32 goes with --format nifti."
+            )
+        if format_ == "nifti" and volume.slice_positions_mm is not None:
+            raise InputError(
+                "UNEVEN_SPACING",
+                f"Series {source.volume.id}: slices lie unevenly, which NIfTI cannot say. Write DICOM.",
+            )
+    elif format_ == "dicom":
+        raise UsageError(
+            "Only a scan that came as DICOM can be written as DICOM: nothing else holds its header."
+        )
+
+
+def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwrite: bool) -> None:
+    """Never a source; a file in the way only if it is medn2n's own or the caller says so."""
+    originals = {path.resolve() for path in sources}
+    if len(set(targets)) < len(targets):
+        raise UsageError("Two files would be written under one name. Name an output folder.")
+    for target in targets:
+        if target.resolve() in originals:
+            raise UsageError("The output would replace its own source. Name another folder.")
+        if target.is_dir() or (target.exists() and not overwrite and not dicom_write.is_own_output(target)):
+            raise UsageError(
+                "A file that medn2n did not write is in the way. Name another folder, or --overwrite."
+            )
+
+
+def _write_nifti(staged: Staged, targets: tuple[Path, ...], encoded: nifti.Encoded) -> int:
+    for target, data in zip(targets, encoded.parts.values(), strict=True):
+        staged.write(target, nifti.gzipped(data) if target.name.lower().endswith(".gz") else data)
+    return encoded.clipped
+
+
+def _as_new_nifti(volume: Volume, source: DicomSource | ItkSource, dtype: Dtype) -> nifti.Encoded:
+    """int16 with the source's scaling where the stored numbers fit it, else float32."""
+    scaling = dicom_write.uniform_scaling(source) if isinstance(source, DicomSource) else (1.0, 0.0)
+    if dtype == "float32" or scaling is None:
+        return nifti.encode_new(volume, slope=1.0, intercept=0.0, integer=False)
+    slope, intercept = scaling
+    steps = (volume.voxels.astype("f8") - intercept) / slope
+    whole = isinstance(source, DicomSource) or bool((steps == steps.round()).all())
+    fits = steps.size and -32768 <= steps.min() and steps.max() <= 32767
+    if slope == 1.0 and float(intercept).is_integer():  # plain HU: other programs read it without scaling
+        slope, intercept = 1.0, 0.0
+        fits = -32768 <= float(volume.voxels.min()) and float(volume.voxels.max()) <= 32767
+    return nifti.encode_new(volume, slope=slope, intercept=intercept, integer=bool(whole and fits))
+
+
+def _write_itk(
+    staged: Staged, target: Path, volume: Volume, source: DicomSource | ItkSource, dtype: Dtype
+) -> tuple[tuple[Path, ...], int]:
+    """SimpleITK writes files itself, and a .mhd names its .raw inside: both are made in a folder under their final
+    names, then moved."""
+    from medn2n.formats import itk  # loads SimpleITK, which DICOM and NIfTI do not need
+
+    assert isinstance(source, itk.ItkSource)
+    folder = staged.folder(target.parent)
+    clipped = itk.write_like(source, volume, folder / target.name, dtype=dtype)
+    return staged.take(folder, target.parent), clipped
