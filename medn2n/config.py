@@ -170,3 +170,19 @@ def recipes_folder() -> Path:
     """Where the shipped recipes lie: inside the wheel, or in the checkout when installed in place."""
     inside = Path(__file__).parent / "_configs"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def shipped_recipes() -> dict[str, Recipe]:
+    """Name → recipe of all that ship."""
+    return {path.stem: read_recipe(path) for path in sorted(recipes_folder().glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by path or by a shipped name. UsageError names those that ship."""
+    shipped = recipes_folder() / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    if "/" not in name and shipped.is_file():
+        return shipped
+    names = ", ".join(path.stem for path in sorted(recipes_folder().glob("*.yaml")))
+    raise UsageError(f"The recipe does not exist: expected a YAML file or one of {names}.")

@@ -1,0 +1,249 @@
+"""A denoise run over a file, a series folder or a tree of studies: every series gets a status, the rest goes on.
+
+Above the stages, which never import one another: folder → catalogue → volume → denoised volume → files → report.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import medn2n
+from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.provenance import Provenance
+from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
+from medn2n.formats.bundle_dir import find_bundle
+from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
+from medn2n.formats.scan import load_series, planned_files, save
+from medn2n.log import logger
+from medn2n.stages.folder_to_catalogue import catalogue
+from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
+from medn2n.stages.volume_to_denoised import Denoiser
+
+PICTURES_A_SERIES = 3
+NEEDS_A_MODALITY = (
+    "This file does not say whether it is CT or MR. Give --modality ct or --modality mr, name a --model, or use BIDS names."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line of `medn2n denoise` says. modality: "CT", "MR" or ""."""
+
+    model: str = "auto"
+    modality: str = ""
+    strength: float = 1.0
+    dtype: str = "same"
+    format: str = "same"
+    device: str = "auto"
+    threads: int | None = None
+    uid: str = "deterministic"
+    dry_run: bool = False
+    overwrite: bool = False
+    report: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    source: Path
+    base: Path
+    output: Path
+    options: Options
+    before: dict[str, SeriesRecord]
+    records: list[SeriesRecord] = field(default_factory=list)
+    pages: list[DenoisedSeries] = field(default_factory=list)
+    denoisers: dict[str, Denoiser] = field(default_factory=dict)
+
+
+def denoise(source: Path, output: Path, options: Options) -> RunRecord:
+    """Denoise everything below `source` into `output`; what is recorded in OUTPUT/medn2n.json comes back.
+
+    UsageError before anything is written where the call is wrong. What goes wrong with one series is its status, not an
+    exception; TryLater (disk full) ends the run, and the same call resumes it.
+    """
+    _check_call(source, output, options)
+    found = catalogue(source, modality=options.modality)
+    _check_space(found, source, output, options)
+    base = source if source.is_dir() else source.parent
+    run = _Run(source=source, base=base, output=output, options=options, before=read_record(output))
+    for item in found.passed_over:
+        run.records.append(
+            SeriesRecord(id=item.id, files=list(item.files), status=item.status, code=item.code, reason=item.reason)
+        )
+        run.pages.append(DenoisedSeries(id=item.id, status=item.status, reason=item.reason))
+        logger.info("%s %s: %s", item.id, item.status, item.reason)
+    for number, series in enumerate(found, start=1):
+        started = time.monotonic()
+        record, page = _series(run, series)
+        run.records.append(replace(record, seconds=round(time.monotonic() - started, 3)))
+        run.pages.append(replace(page, seconds=run.records[-1].seconds))
+        logger.info("%s %s (%d of %d)%s", series.id, record.status, number, len(found), _because(record))
+        if not options.dry_run:
+            write_record(_record(run), output)
+    if not options.dry_run:
+        write_record(_record(run), output)
+        if options.report:
+            denoise_report(run.pages, output)
+    return _record(run)
+
+
+def _because(record: SeriesRecord) -> str:
+    return f": {record.reason}" if record.reason else ""
+
+
+def _check_call(source: Path, output: Path, options: Options) -> None:
+    if not source.exists():
+        raise UsageError("INPUT does not exist. Give a scan file, a series folder or a folder of studies.")
+    inside, outside = output.resolve(), source.resolve()
+    if inside == outside or outside in inside.parents:
+        raise UsageError("OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan.")
+    if output.exists() and not output.is_dir():
+        raise UsageError("OUTPUT exists and is not a folder.")
+    if not 0.0 <= options.strength <= 1.0:
+        raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
+    if options.model != "auto":
+        try:
+            find_bundle(options.model)
+        except InputError as error:
+            raise UsageError(str(error)) from None
+
+
+def _check_space(found: Catalogue, source: Path, output: Path, options: Options) -> None:
+    """Room for all copies, uncompressed, and the report; else TryLater before anything is written."""
+    if options.dry_run:
+        return
+    values = 4 if options.dtype == "float32" else 2
+    needed = 30_000_000
+    for series in found:
+        voxels = 1
+        for size in series.geometry.shape:
+            voxels *= size
+        needed += voxels * values + 16_384 * len(series.files)
+    place = output
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise TryLater(
+            f"The output disk has {free / 1e6:.0f} MB free, the copies may need {needed / 1e6:.0f} MB. Make room and repeat."
+        )
+
+
+def _series(run: _Run, series: Series) -> tuple[SeriesRecord, DenoisedSeries]:
+    """One series from files to files. Anything that goes wrong becomes its status."""
+    record = SeriesRecord(id=series.id, files=list(series.files), status="failed", modality=series.modality)
+    try:
+        return _denoise_series(run, series, record)
+    except (KeyboardInterrupt, SystemExit, TryLater, UsageError):
+        raise
+    except Medn2nError as error:
+        code = error.code if isinstance(error, InputError) else type(error).__name__
+        record = replace(record, status="refused", code=code, reason=str(error))
+    except MemoryError:
+        raise TryLater("Memory ran out. Give the run more, or fewer --threads, and repeat.") from None
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise TryLater("The output disk is full. Make room and repeat: finished series are kept.") from None
+        record = replace(record, code=type(error).__name__, reason=f"Reading or writing failed (error {error.errno}).")
+    except Exception as error:
+        # The text of a foreign exception may quote header text, so only its type is told.
+        logger.debug("series %s: %s", series.id, type(error).__name__, exc_info=False)
+        record = replace(record, code=type(error).__name__, reason=f"Internal error ({type(error).__name__}).")
+    page = DenoisedSeries(id=record.id, status=record.status, reason=record.reason, modality=record.modality)
+    return record, page
+
+
+def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[SeriesRecord, DenoisedSeries]:
+    options = run.options
+    denoiser = _denoiser(run, series)
+    info = denoiser.bundle.info
+    provenance = Provenance(
+        model=info.name,
+        model_sha256=denoiser.bundle.sha256,
+        parameters={"strength": options.strength, "engine": denoiser.engine.name, "medn2n": medn2n.__version__},
+    )
+    wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, "uid": options.uid}
+    wanted |= dict(provenance.parameters)
+    record = replace(
+        record,
+        modality=info.modality,
+        model=info.name,
+        model_sha256=denoiser.bundle.sha256,
+        parameters=wanted,
+        source_fingerprint=fingerprint([run.base / name for name in series.files]),
+    )
+    earlier = run.before.get(series.id)
+    if earlier is not None and earlier.same_result(record) and all((run.output / f).is_file() for f in earlier.outputs):
+        record = replace(earlier, status="already", reason="Made earlier by the same model and parameters.")
+        return record, DenoisedSeries(id=series.id, status="already", model=info.name, modality=info.modality)
+    volume = load_series(series, root=run.base, modality=info.modality)
+    if options.dry_run:
+        planned_files(volume, run.output, format=options.format, relative_to=run.base)
+        record = replace(record, status="done", reason="Dry run: would be denoised.")
+        return record, DenoisedSeries(id=series.id, status="done", reason=record.reason, model=info.name)
+    after = denoiser(volume, strength=options.strength)
+    written = save(
+        after,
+        run.output,
+        provenance=provenance,
+        dtype=options.dtype,
+        format=options.format,
+        uid=options.uid,
+        relative_to=run.base,
+        overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
+    )
+    figures = single_scan_figures(volume, after)
+    record = replace(
+        record,
+        status="done",
+        outputs=[path.relative_to(run.output).as_posix() for path in written.files],
+        noise_before=figures.noise_before,
+        noise_after=figures.noise_after,
+        mean_shift=figures.mean_shift,
+        unit=volume.unit,
+        clipped_voxels=written.clipped_voxels,
+        voxels=written.voxels,
+    )
+    page = DenoisedSeries(
+        id=series.id,
+        status="done",
+        model=info.name,
+        modality=info.modality,
+        unit=volume.unit,
+        figures=figures,
+        clipped=written.clipped_voxels,
+        pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if options.report else (),
+    )
+    return record, page
+
+
+def _denoiser(run: _Run, series: Series) -> Denoiser:
+    """The model asked for, or the shipped one of the series' modality; each is loaded once."""
+    options = run.options
+    name = options.model
+    if name == "auto":
+        modality = series.modality or options.modality
+        if not modality:
+            raise InputError("UNKNOWN_MODALITY", NEEDS_A_MODALITY)
+        name = modality.lower()
+    if name not in run.denoisers:
+        run.denoisers[name] = Denoiser.load(name, device=options.device, threads=options.threads)
+    return run.denoisers[name]
+
+
+def _record(run: _Run) -> RunRecord:
+    return RunRecord(series=list(run.records))
+
+
+def exit_code(records: Sequence[SeriesRecord]) -> int:
+    """3 any refused or failed · 5 any under review · 4 no image series at all · 0 otherwise."""
+    statuses = {record.status for record in records}
+    if statuses & {"refused", "failed"}:
+        return 3
+    if "review" in statuses:
+        return 5
+    return 0 if statuses & {"done", "already"} or "OWN_OUTPUT" in {record.code for record in records} else 4

@@ -1,0 +1,339 @@
+"""The command line: verbs in the order in which scans flow. Each parses, calls one piece, prints its result.
+
+Results go to stdout, progress and errors to stderr, and the exit code is the error's (`medn2n.errors`). Nothing heavy
+is imported before a verb runs: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from medn2n import __version__
+from medn2n.errors import Medn2nError, UsageError
+from medn2n.log import logger, setup_logging
+
+app = typer.Typer(
+    name="medn2n",
+    help="Noise2Noise denoising of CT and MR scans. Research use, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
+models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
+config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
+app.add_typer(simulate_app, name="simulate")
+app.add_typer(models_app, name="models")
+app.add_typer(config_app, name="config")
+
+
+class Modality(StrEnum):
+    """What a NIfTI cannot say of itself."""
+
+    ct = "ct"
+    mr = "mr"
+
+
+class Dtype(StrEnum):
+    """Stored type of the copy."""
+
+    same = "same"
+    float32 = "float32"
+
+
+class Format(StrEnum):
+    """File format of the copy."""
+
+    same = "same"
+    dicom = "dicom"
+    nifti = "nifti"
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Uid(StrEnum):
+    """How new DICOM identifiers are made."""
+
+    deterministic = "deterministic"
+    random = "random"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
+Seed = Annotated[int, typer.Option(help="Every draw follows from it.")]
+
+
+def _upper(modality: Modality | None) -> str:
+    return "" if modality is None else modality.value.upper()
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    setup_logging(verbosity=-1 if quiet else int(verbose), as_json=log_json)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("catalogue")
+def catalogue_command(
+    scans: Annotated[Path, typer.Argument(help="A folder of scans, or one file.")],
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is there, what is passed over or refused, and why."""
+    from medn2n.stages.folder_to_catalogue import catalogue
+    from medn2n.tables import catalogue_json, catalogue_table
+
+    if not scans.exists():
+        raise UsageError("SCANS does not exist. Give a folder of scans or a scan file.")
+    found = catalogue(scans, modality=_upper(modality))
+    print(json.dumps(catalogue_json(found), indent=1) if as_json else catalogue_table(found))
+    refused = sum(item.status == "refused" for item in found.passed_over)
+    raise typer.Exit(3 if refused else 0 if found.series else 4)
+
+
+@app.command()
+def pair(
+    scans: Annotated[Path, typer.Argument(help="A folder of scans.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="MANIFEST.json to write.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Explain every decision, write nothing.")] = False,
+    declare: Annotated[Path | None, typer.Option(help="File of groups that you know to be repeats, or not.")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+) -> None:
+    """Find repeats, check them on their voxels, split by patient."""
+    from medn2n.tables import decision_lines
+    from medn2n.verbs import pair_scans
+
+    if output is None and not dry_run:
+        raise UsageError("Give -o MANIFEST.json, or --dry-run to see what would be in it.")
+    manifest, decisions = pair_scans(
+        scans, None if dry_run else output, declare=declare, modality=_upper(modality)
+    )
+    print(decision_lines(manifest, decisions))
+    raise typer.Exit(0 if manifest.training or manifest.validation or manifest.test else 4)
+
+
+@simulate_app.command("ct")
+def simulate_ct(
+    scans: Annotated[Path, typer.Argument(help="A CT scan, series folder or tree.")],
+    output: Out,
+    photons: Annotated[float, typer.Option(help="Photons a ray without object.", min=1)] = 2e5,
+    kernel: Annotated[str, typer.Option(help="ramp, shepp-logan, cosine, hamming or hann.")] = "hann",
+    cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=1)] = 1.0,
+    views: Annotated[int, typer.Option(help="Projections over half a turn.", min=16)] = 492,
+    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Low-dose CT: projection, photon counting, filtered back-projection."""
+    from medn2n.verbs import simulate
+
+    simulate("CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats)
+    print(f"{output / 'manifest.json'}")
+
+
+@simulate_app.command("mr")
+def simulate_mr(
+    scans: Annotated[Path, typer.Argument(help="An MR scan, series folder or tree.")],
+    output: Out,
+    snr: Annotated[float, typer.Option(help="Bright tissue over noise.", min=0.1)] = 15.0,
+    zero_fill: Annotated[float, typer.Option(help="Share of k-space acquired.", min=0.1, max=1)] = 1.0,
+    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Noisy MR: complex Gaussian noise in k-space, magnitude images."""
+    from medn2n.verbs import simulate
+
+    simulate("MR", scans, output, seed=seed, snr=snr, zero_fill=zero_fill, repeats=repeats)
+    print(f"{output / 'manifest.json'}")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A recipe (YAML), or the name of one that ships.")],
+    data: Annotated[Path, typer.Option(help="Manifest of scans.")],
+    output: Out,
+    from_model: Annotated[str | None, typer.Option("--from", help="Model to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe's.")] = None,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.auto,
+    max_minutes: Annotated[float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)] = None,
+) -> None:
+    """Learn a model from noisy pairs: RUN/bundle, RUN/log, RUN/checkpoints."""
+    from medn2n.config import find_recipe, read_recipe
+
+    recipe = read_recipe(find_recipe(config), settings)
+    from medn2n.training import train_model
+
+    bundle = train_model(
+        recipe, data, output, start_from=from_model, resume=resume, device=device.value, max_minutes=max_minutes
+    )
+    print(f"{bundle.folder}  validation share {bundle.info.figures['validation_share']:.4f}")
+
+
+@app.command()
+def denoise(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, a series folder or a tree of studies.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the copies; mirrors INPUT.")],
+    model: Annotated[str, typer.Option(help="auto, a shipped model's name, or a folder.")] = "auto",
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
+    dtype: Annotated[Dtype, typer.Option(help="Stored type of the copies.")] = Dtype.same,
+    format_: Annotated[Format, typer.Option("--format", help="nifti writes one file a volume.")] = Format.same,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
+    uid: Annotated[Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")] = Uid.deterministic,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in the way.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Scans in, denoised scans out, in the same place and with the same patient and study."""
+    from medn2n import batch
+    from medn2n.tables import run_table
+
+    options = batch.Options(
+        model=model, modality=_upper(modality), strength=strength, dtype=dtype.value, format=format_.value,
+        device=device.value, threads=threads, uid=uid.value, dry_run=dry_run, overwrite=overwrite, report=not no_report,
+    )  # fmt: skip
+    record = batch.denoise(source, output, options)
+    print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))
+    code = batch.exit_code(record.series)
+    if code == 4:
+        logger.error("INPUT holds no CT or MR image series; %d things were passed over.", len(record.series))
+    raise typer.Exit(code)
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="Manifest of scans, repeats or truths.")],
+    output: Out,
+    model: Annotated[list[str] | None, typer.Option(help="Model name or folder; may be repeated.")] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all.")] = None,
+    split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
+    device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
+) -> None:
+    """Score models and classical filters on a manifest: table, CSV, JSON, page."""
+    from medn2n.tables import evaluation_table
+    from medn2n.verbs import evaluate_models
+
+    result = evaluate_models(
+        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device.value
+    )
+    print(evaluation_table(result))
+    print(f"{result.report}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the results go.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Training time in all.", min=0.01)] = 6.0,
+    seed: Seed = 0,
+) -> None:
+    """The whole chain on data that comes with pip: no download, no scans of yours."""
+    from medn2n.demo import run_demo
+    from medn2n.tables import demo_table
+
+    result = run_demo(output, minutes=minutes, seed=seed)
+    print(demo_table(result))
+    print(f"Page with pictures: {result.page.resolve()}")
+
+
+@app.command("run-one")
+def run_one(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="JSON with input, output and options.")],
+) -> None:
+    """One job of a batch system: denoise in a child process, result beside the job."""
+    from medn2n.hospital.worker import run_one as run
+
+    raise typer.Exit(run(job))
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Name, modality, parameters and sha256 of each."""
+    from medn2n.formats.bundle_dir import read_bundle, shipped_models
+    from medn2n.tables import models_table
+
+    bundles = [read_bundle(name) for name in shipped_models()]
+    if as_json:
+        print(json.dumps([bundle.info.model_dump(mode="json") for bundle in bundles], indent=1))
+    else:
+        print(models_table(bundles))
+
+
+@config_app.command("list")
+def config_list() -> None:
+    """Name and purpose of each."""
+    from medn2n.config import shipped_recipes
+
+    for name, recipe in shipped_recipes().items():
+        print(f"{name:24} {recipe.modality}  {recipe.pairs:18} {recipe.description}")
+
+
+@config_app.command("show")
+def config_show(name: Annotated[str, typer.Argument(help="Name from `config list`.")]) -> None:
+    """The whole recipe, comments included."""
+    from medn2n.config import find_recipe
+
+    print(find_recipe(name).read_text(encoding="utf-8"), end="")
+
+
+def _terminate(_signal: int, _frame: Any) -> NoReturn:
+    raise SystemExit(143)
+
+
+def main() -> NoReturn:
+    """Entry point: run the verb, turn a deliberate error into one line and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except Medn2nError as error:
+        logger.error("%s", error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        logger.error("Interrupted; the same call goes on where it stopped.")
+        sys.exit(130)
+    except Exception as error:
+        usage = _usage(error)
+        if usage is None:
+            # Its text may quote header text; --verbose shows the trace for those who may see it.
+            logger.error("Internal error (%s). Please report it with the command that you ran.", type(error).__name__)
+            logger.debug("trace", exc_info=True)
+        sys.exit(1 if usage is None else usage)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Exception) -> int | None:
+    """Click's own complaints about the command line: one line, exit code 2; None for anything else."""
+    format_message = getattr(error, "format_message", None)
+    if format_message is None:
+        return None
+    logger.error("%s", format_message())
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Training samples: a MONAI dictionary pipeline from the repeats of a group to (input, target) patches.
+
+What is random is drawn anew for each sample from a seed of (study seed, stream, epoch, sample), so that a run can be
+repeated and resumed. Every ordered pair of a group takes its turn, the roles swapped, and one crop, flip and rotation
+is drawn for input and target together. Nothing is added to either: the noise is the scans' own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d, RandSpatialCropd, SpatialPadd
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from medn2n.config import Recipe
+from medn2n.errors import UsageError
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """Repeats of one object in one place, in network units.
+
+    image: (R,I,J,K) float32. truth: (1,I,J,K) or None. group: its name in the manifest; cases of one group share its
+    turn. A simulated acquisition is one case with K = 1.
+    """
+
+    image: Tensor
+    truth: Tensor | None
+    group: str
+
+    def pairs(self) -> list[Pair]:
+        """Every ordered pair of repeats (first, second), both roles."""
+        return list(itertools.permutations(range(self.image.shape[0]), 2))
+
+
+class PairRepeatsd(MapTransform):
+    """data["image"] (R,I,J,K) and data["pair"] (a, b) → data["input"], data["target"], each (1,I,J,K), or (1,I,J) of
+    slice data["slice"] for a 2D network. With clean targets, data["truth"] is the target."""
+
+    def __init__(self, *, dims: int, clean_targets: bool = False) -> None:
+        super().__init__(keys=["image"])
+        self.dims = dims
+        self.clean_targets = clean_targets
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        first, second = data["pair"]
+        target = data["truth"] if self.clean_targets else data["image"][second : second + 1]
+        views = {"input": data["image"][first : first + 1], "target": target}
+        if self.dims == 2:
+            views = {key: value[..., data["slice"]] for key, value in views.items()}
+        return dict(views)
+
+
+class PairedSamples(Dataset[dict[str, Tensor]]):
+    """Input/target patches. Sample n of an epoch belongs to group n mod (number of groups): groups count equally,
+    however many slices or repeats they have. Items: {"input": (1,*patch), "target": (1,*patch)} float32."""
+
+    def __init__(self, cases: Sequence[Case], recipe: Recipe, *, length: int, stream: int = 0) -> None:
+        if not cases:
+            raise UsageError(
+                f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
+                "Repeats need at least two scans a group; see the manifest."
+            )
+        by_group: dict[str, list[Case]] = {}
+        for case in cases:
+            by_group.setdefault(case.group, []).append(case)
+        self.groups = [by_group[name] for name in sorted(by_group)]
+        self.length = length
+        self.epoch = 0
+        self._seed = (recipe.seed, stream)
+        self._dims = recipe.network.dims
+        self.transform = sample_pipeline(recipe)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other slices, crops and pairs from here on."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        group = self.groups[index % len(self.groups)]
+        generator = np.random.default_rng((*self._seed, self.epoch, index))
+        case = group[int(generator.integers(len(group)))]
+        pairs = case.pairs()
+        visit = self.epoch * (self.length // len(self.groups)) + index // len(self.groups)
+        data = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
+        if self._dims == 2:
+            data["slice"] = int(generator.integers(case.image.shape[3]))
+        self.transform.set_random_state(seed=int(generator.integers(2**31)))
+        sample = self.transform(data)
+        return {key: torch.as_tensor(sample[key]).contiguous() for key in ("input", "target")}
+
+
+def sample_pipeline(recipe: Recipe) -> Compose:
+    """The random part as MONAI dictionary transforms; the same draw for both keys."""
+    keys, dims = ["input", "target"], recipe.network.dims
+    patch = (recipe.samples.patch,) * dims
+    steps: list[Any] = [PairRepeatsd(dims=dims, clean_targets=recipe.targets == "clean")]
+    steps.append(SpatialPadd(keys, spatial_size=patch, mode="symmetric"))
+    steps.append(RandSpatialCropd(keys, roi_size=patch, random_size=False))
+    if recipe.samples.flip:
+        steps += [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(dims)]
+    if recipe.samples.rotate:
+        steps.append(RandRotate90d(keys, prob=0.5, max_k=3, spatial_axes=(0, 1)))
+    return Compose(steps)

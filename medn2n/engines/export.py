@@ -1,0 +1,21 @@
+"""A trained network to the file that an engine runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def export_openvino(network: nn.Module, path: Path, *, dims: int) -> None:
+    """Write `path` (.xml, with its .bin): batch and spatial sizes open, float32, sizes must be multiples of 32 (2D) or
+    16 (3D)."""
+    import openvino
+
+    edge = 64 if dims == 2 else 32
+    example = torch.zeros(1, 1, *([edge] * dims))
+    with torch.no_grad():
+        model = openvino.convert_model(network.eval(), example_input=example, input=[-1, 1, *([-1] * dims)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(model, str(path), compress_to_fp16=False)

@@ -1,0 +1,136 @@
+"""Manifest → training cases: groups are loaded through MONAI and, where the recipe says so, repeats are simulated.
+
+Done once a run; `core.samples` draws the random (input, target) patches from the cases.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.transforms import LoadImaged
+
+from medn2n.config import Recipe, SimulateCt, SimulateMr
+from medn2n.core import simulation
+from medn2n.core.intensity import fit_scale
+from medn2n.core.samples import Case
+from medn2n.formats.manifest import Group, Manifest
+from medn2n.formats.monai_reader import ScanReader
+from medn2n.log import logger
+
+def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe) -> list[Case]:
+    """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says."""
+    load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
+    cases: list[Case] = []
+    for group in groups:
+        if group.modality != recipe.modality:
+            continue
+        references = [str(root / reference) for reference in group.image]
+        data = load({"image": references if len(references) > 1 else references[0]})
+        image = data["image"]
+        voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
+        affine = np.asarray(image.affine)
+        if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
+            cases.append(_scaled(voxels, None, group.group, recipe))
+        if "simulate" in recipe.pairs:
+            spacing = tuple(float(edge) for edge in np.linalg.norm(affine[:3, :3], axis=0))
+            cases += _simulated(voxels.mean(axis=0), spacing, group.group, recipe)
+    return cases
+
+
+def _simulated(
+    voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, ...], group: str, recipe: Recipe
+) -> list[Case]:
+    section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
+    assert section is not None  # the recipe was validated
+    spacing = (spacing_mm[0], spacing_mm[1], spacing_mm[2])
+    if isinstance(section, SimulateCt):
+        bases = simulation.ct_bases(
+            voxels, spacing, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
+        )
+    else:
+        bases = simulation.mr_bases(voxels, spacing, count=section.slices)
+    # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
+    name_seed = int.from_bytes(group.encode()[-8:], "big")
+    tasks = [
+        (base, section, (recipe.seed, name_seed, number, draw))
+        for number, base in enumerate(bases)
+        for draw in range(section.draws)
+    ]
+    logger.info("%s: simulating %d acquisitions of %d slices", group, len(tasks), len(bases))
+    draws = _in_parallel(tasks)
+    return [_scaled(draw.repeats[..., None], draw.truth[None, ..., None], group, recipe) for draw in draws]
+
+
+def _in_parallel(tasks: list[tuple[simulation.Base, SimulateCt | SimulateMr, tuple[int, ...]]]) -> list[simulation.Draw]:
+    if len(tasks) < 8 or isinstance(tasks[0][1], SimulateMr):
+        return [_draw(*task) for task in tasks]
+    workers = min(8, multiprocessing.cpu_count())
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(_draw, *zip(*tasks, strict=True), chunksize=2))
+
+
+def _draw(base: simulation.Base, section: SimulateCt | SimulateMr, seed: tuple[int, ...]) -> simulation.Draw:
+    generator = np.random.default_rng(seed)
+    if isinstance(section, SimulateMr):
+        return simulation.mr_draw(
+            base, snr=section.snr, zero_fill=section.zero_fill, repeats=section.repeats, generator=generator
+        )
+    return simulation.ct_draw(
+        base,
+        photons=section.photons,
+        kernels=section.kernels,
+        cutoff=section.cutoff,
+        views=section.views,
+        electronic_sigma=section.electronic_sigma,
+        repeats=section.repeats,
+        generator=generator,
+    )
+
+
+def _scaled(
+    repeats: npt.NDArray[np.float32], truth: npt.NDArray[np.float32] | None, group: str, recipe: Recipe
+) -> Case:
+    # One scale for all repeats, from their mean: a scale of its own for each would differ by its noise.
+    scaling = recipe.scaling
+    scale = fit_scale(
+        repeats.mean(axis=0),
+        kind=scaling.kind,
+        offset=scaling.offset,
+        scale=scaling.scale,
+        percentile=scaling.percentile,
+    )
+    clean = None if truth is None else torch.from_numpy(scale.to_network(truth))
+    return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
+
+
+def held_out_slices(cases: Sequence[Case], *, every: int = 5) -> tuple[list[Case], list[Case]]:
+    """Split the slices of a set that has one subject only: every fifth for validation, its neighbours for nobody (they
+    are too alike), the rest for training. A case of one slice stays in training, unless all have one: then every
+    fifth case is held out."""
+    if all(case.image.shape[3] < every for case in cases):
+        return [c for n, c in enumerate(cases) if n % every], [c for n, c in enumerate(cases) if n % every == 0]
+    training, validation = [], []
+    for case in cases:
+        depth = case.image.shape[3]
+        held = [k for k in range(depth) if k % every == every // 2]
+        kept = [k for k in range(depth) if all(abs(k - h) > 1 for h in held)]
+        for target, indices in ((training, kept), (validation, held)):
+            if indices:
+                truth = None if case.truth is None else case.truth[..., indices]
+                target.append(Case(image=case.image[..., indices], truth=truth, group=case.group))
+    return training, validation
+
+
+def training_and_validation(manifest: Manifest, root: Path, recipe: Recipe) -> tuple[list[Case], list[Case]]:
+    """Cases of both splits; where the manifest has no validation split, slices are held out instead."""
+    training = load_cases(manifest.training, root, recipe)
+    validation = load_cases(manifest.validation, root, recipe)
+    if training and not validation:
+        training, validation = held_out_slices(training)
+    return training, validation

@@ -1,0 +1,242 @@
+"""Samples → model bundle: one training run on Lightning Fabric, read from top to bottom: setup, fit, validate.
+
+The best model is the one whose averaged weights have the smallest error against an independent noisy repeat on
+held-out pairs: E|f(a) − b|² = E|f(a) − truth|² + σ², and σ² is the same for every model, so the noisy target ranks models
+as the truth would (Lehtinen 2018, eq. 4).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from medn2n.config import Recipe
+from medn2n.core.networks import build_network, parameter_count
+from medn2n.core.objectives import OBJECTIVES
+from medn2n.core.samples import Case, PairedSamples
+from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
+from medn2n.log import logger
+
+VALIDATION_STREAM = 1  # a random stream of its own, the same patches at every validation
+VALIDATION_SAMPLES_A_GROUP = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """Where a run stands; all of it goes into the checkpoint. validation: share of the noisy input's own squared
+    difference to the target that is left (1 = as noisy as the input, ½ = no error at all)."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_validation: float = math.inf
+    best_step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """network: the best averaged weights, on the CPU, float32, in evaluation mode."""
+
+    network: nn.Module
+    progress: Progress
+    parameters: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Run:
+    fabric: lightning.Fabric
+    recipe: Recipe
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    samples: PairedSamples
+    loader: Any
+    held_out: list[dict[str, Tensor]]
+    progress: Progress
+    max_minutes: float | None
+    checkpoints: Path
+
+
+def train(
+    training: list[Case],
+    validation: list[Case],
+    recipe: Recipe,
+    *,
+    folder: Path,
+    device: str = "auto",
+    max_minutes: float | None = None,
+    resume: bool = False,
+    start_from: dict[str, Tensor] | None = None,
+) -> Trained:
+    """Train to the recipe's number of steps or to the time budget, whichever comes first.
+
+    folder: gets checkpoints/last.safetensors and checkpoints/best.safetensors. resume: go on from the last one, with
+    the optimiser's state and the time already spent. start_from: weights of another model of the same network.
+    """
+    run = _setup(training, validation, recipe, folder=folder, device=device, max_minutes=max_minutes)
+    if start_from is not None:
+        run.network.load_state_dict(start_from)
+        run.average.load_state_dict(start_from)
+    if resume and (run.checkpoints / "last.safetensors").exists():
+        progress = load_checkpoint(
+            run.checkpoints / "last.safetensors", network=run.network, average=run.average, optimiser=run.optimiser
+        )
+        run.progress = Progress(**progress)
+        logger.info("resumed at step %d", run.progress.step)
+    _fit(run)
+    best = run.checkpoints / "best.safetensors"
+    network = build_network(recipe.network.name, recipe.network.build_arguments(), residual=recipe.network.residual)
+    load_checkpoint(best, average=network)
+    return Trained(network=network.eval(), progress=run.progress, parameters=parameter_count(network))
+
+
+def _setup(
+    training: list[Case],
+    validation: list[Case],
+    recipe: Recipe,
+    *,
+    folder: Path,
+    device: str,
+    max_minutes: float | None,
+) -> _Run:
+    fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
+    fabric.seed_everything(recipe.seed, verbose=False)
+    spec = recipe.network
+    network = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
+    average = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
+    average.load_state_dict(network.state_dict())
+    average.requires_grad_(False).eval().to(fabric.device)
+    if spec.dims == 2:
+        network = network.to(memory_format=torch.channels_last)
+        average = average.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=recipe.optimiser.learning_rate, betas=recipe.optimiser.betas, eps=1e-8
+    )
+    logger.info("network %s: %d parameters", spec.name, parameter_count(network))
+    module, optimiser = fabric.setup(network, optimiser)
+    samples = PairedSamples(training, recipe, length=recipe.samples.epoch)
+    workers = 2 if fabric.device.type == "cuda" else 0
+    loader = DataLoader(samples, batch_size=recipe.samples.batch, num_workers=workers, drop_last=True)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    return _Run(
+        fabric=fabric,
+        recipe=recipe,
+        network=module,
+        average=average,
+        optimiser=optimiser,
+        samples=samples,
+        loader=fabric.setup_dataloaders(loader),
+        held_out=_held_out_batches(validation or training, recipe),
+        progress=Progress(),
+        max_minutes=max_minutes,
+        checkpoints=checkpoints,
+    )
+
+
+def _held_out_batches(cases: list[Case], recipe: Recipe) -> list[dict[str, Tensor]]:
+    groups = len({case.group for case in cases})
+    length = VALIDATION_SAMPLES_A_GROUP * groups
+    samples = PairedSamples(cases, recipe, length=length, stream=VALIDATION_STREAM)
+    return list(DataLoader(samples, batch_size=recipe.samples.batch))
+
+
+def _fit(run: _Run) -> None:
+    """Epochs of steps until the steps or the minutes are used up; validation and a checkpoint on the way."""
+    recipe, progress = run.recipe, run.progress
+    batches_an_epoch = max(1, len(run.loader))
+    objective = OBJECTIVES[recipe.objective]
+    started, losses = time.monotonic() - progress.seconds, []
+    done = _share_done(run) >= 1.0
+    while not done:
+        run.samples.set_epoch(progress.step // batches_an_epoch)
+        for batch in run.loader:
+            progress.seconds = time.monotonic() - started
+            _set_rate(run)
+            losses.append(_step(run, batch, objective))
+            progress.step += 1
+            done = _share_done(run) >= 1.0
+            if progress.step % recipe.validate_every == 0 or done:
+                _validate_and_save(run, float(torch.stack(losses).mean()))
+                losses.clear()
+            if done:
+                break
+
+
+def _step(run: _Run, batch: dict[str, Tensor], objective: Any) -> Tensor:
+    run.network.train()
+    noisy, target = batch["input"], batch["target"]
+    output = run.network(noisy)
+    loss: Tensor = objective(output.float(), target, noisy)
+    run.fabric.backward(loss)
+    run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
+    run.optimiser.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    _follow(run)
+    return loss.detach()
+
+
+def _follow(run: _Run) -> None:
+    """Exponential moving average of the weights; short at first, so that the start is forgotten."""
+    decay = min(run.recipe.optimiser.ema, (1 + run.progress.step) / (10 + run.progress.step))
+    with torch.no_grad():
+        pairs = zip(run.average.parameters(), run.network.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast.detach(), 1.0 - decay)
+        for slow, fast in zip(run.average.buffers(), run.network.buffers(), strict=True):
+            slow.copy_(fast)
+
+
+def _share_done(run: _Run) -> float:
+    by_steps = run.progress.step / run.recipe.optimiser.steps
+    by_time = run.progress.seconds / 60.0 / run.max_minutes if run.max_minutes else 0.0
+    return max(by_steps, by_time)
+
+
+def _set_rate(run: _Run) -> None:
+    optimiser = run.recipe.optimiser
+    ramp = (_share_done(run) - (1.0 - optimiser.ramp_down)) / max(optimiser.ramp_down, 1e-9)
+    factor = (0.5 + 0.5 * math.cos(math.pi * min(1.0, ramp))) ** 2 if ramp > 0 else 1.0
+    warm = min(1.0, (run.progress.step + 1) / 100)
+    for group in run.optimiser.param_groups:
+        group["lr"] = optimiser.learning_rate * factor * warm
+
+
+def _validate(run: _Run) -> float:
+    """mean |f(input) − target|² over mean |input − target|², averaged over the held-out patches."""
+    shares = []
+    with torch.no_grad(), run.fabric.autocast():
+        for batch in run.held_out:
+            noisy, target = batch["input"].to(run.fabric.device), batch["target"].to(run.fabric.device)
+            axes = tuple(range(1, noisy.dim()))
+            left = (run.average(noisy).float() - target).square().mean(dim=axes)
+            shares.append(left / (noisy - target).square().mean(dim=axes).clamp_min(1e-8))
+    return float(torch.cat(shares).mean())
+
+
+def _validate_and_save(run: _Run, loss: float) -> None:
+    progress = run.progress
+    validation = _validate(run)
+    rate = run.optimiser.param_groups[0]["lr"]
+    progress.history.append(
+        {"step": progress.step, "seconds": progress.seconds, "loss": loss, "validation": validation, "rate": rate}
+    )
+    better = validation < progress.best_validation
+    if better:
+        progress.best_validation, progress.best_step = validation, progress.step
+    logger.info(
+        "step %6d  %6.1f min  loss %.4f  validation %.4f%s",
+        progress.step, progress.seconds / 60, loss, validation, "  best" if better else "",
+    )  # fmt: skip
+    state = {"network": run.network, "average": run.average, "optimiser": run.optimiser, "progress": progress}
+    save_checkpoint(run.checkpoints / "last.safetensors", **state)
+    if better:
+        save_checkpoint(run.checkpoints / "best.safetensors", **state)

@@ -1,0 +1,109 @@
+"""Volume → denoised volume: one network applied to a whole scan, in the scan's own units and place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core import tiling
+from medn2n.core.intensity import fit_scale
+from medn2n.core.volume import Volume
+from medn2n.engines.contract import Engine, cuda_is_present
+from medn2n.errors import ModelError
+from medn2n.formats.bundle_dir import OPENVINO, Bundle, read_bundle
+
+FloatArray = npt.NDArray[np.float32]
+
+# Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
+# once. The 2D halo covers the receptive radius of the five-level U-Net (79 pixels).
+MULTIPLE = {2: 32, 3: 16}
+TILE = {2: (1536, 1536), 3: (160, 160, 160)}
+HALO = {2: 96, 3: 32}
+BATCH_PIXELS = 1 << 20
+
+
+class Denoiser:
+    """A model ready to run: ``Denoiser.load("ct")(volume)``.
+
+    Scans of the other modality are refused; a volume whose modality is not known is taken to be the model's.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+
+    @classmethod
+    def load(cls, model: str | Path, *, device: str = "auto", threads: int | None = None) -> Denoiser:
+        """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda."""
+        bundle = read_bundle(model)
+        use_cuda = device == "cuda" or (device == "auto" and cuda_is_present())
+        if not use_cuda and (bundle.folder / OPENVINO).is_file():
+            from medn2n.engines.openvino_engine import OpenVinoEngine
+
+            return cls(bundle, OpenVinoEngine(bundle.folder / OPENVINO, threads=threads))
+        from medn2n.engines.torch_engine import TorchEngine
+        from medn2n.formats.model_weights import load_network
+
+        return cls(bundle, TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads))
+
+    def __call__(self, volume: Volume, *, strength: float = 1.0) -> Volume:
+        """The denoised volume: same shape, unit, geometry and source. strength 0 gives the input, 1 the network's
+        output. Padding and masked background come back unchanged. Each time frame is denoised by itself."""
+        info = self.bundle.info
+        if volume.modality and volume.modality != info.modality:
+            raise ModelError(
+                "WRONG_MODEL", f"Model {info.name} was trained for {info.modality}, the scan is {volume.modality}."
+            )
+        if info.network.dims == 3 and volume.slice_positions_mm is not None:
+            raise ModelError("UNEVEN_SLICES", "The slices are unevenly spaced; a 3D model cannot be used on them.")
+        voxels = volume.voxels[..., None] if volume.voxels.ndim == 3 else volume.voxels
+        padding = np.zeros(voxels.shape, bool) if volume.padding is None else volume.padding.reshape(voxels.shape)
+        frames = [self._frame(voxels[..., t], padding[..., t], strength) for t in range(voxels.shape[3])]
+        return volume.with_voxels(np.stack(frames, axis=3).reshape(volume.voxels.shape))
+
+    def _frame(self, voxels: FloatArray, padding: npt.NDArray[np.bool_], strength: float) -> FloatArray:
+        scaling = self.bundle.info.scaling
+        untouched = padding | _masked_background(voxels)
+        # Padding is no measurement: the network sees air in its place.
+        air = -1000.0 if self.bundle.info.modality == "CT" else 0.0
+        image = np.where(padding, np.float32(air), voxels)
+        scale = fit_scale(
+            image, kind=scaling.kind, offset=scaling.offset, scale=scaling.scale, percentile=scaling.percentile
+        )
+        removed = scale.to_network(image) - self._run(scale.to_network(image))
+        result = image - np.float32(strength * scale.scale) * removed
+        if self.bundle.info.modality == "MR":
+            result = np.maximum(result, min(0.0, float(voxels.min())))
+        return np.asarray(np.where(untouched, voxels, result), np.float32)
+
+    def _run(self, image: FloatArray) -> FloatArray:
+        """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
+        dims = self.bundle.info.network.dims
+        if dims == 3:
+            return tiling.run(self.engine, image[None, None], multiple=16, tile=TILE[3], halo=HALO[3])[0, 0]
+        slices = np.ascontiguousarray(image.transpose(2, 0, 1)[:, None])
+        step = max(1, BATCH_PIXELS // (slices.shape[2] * slices.shape[3]))
+        done = [
+            tiling.run(self.engine, slices[k : k + step], multiple=MULTIPLE[2], tile=TILE[2], halo=HALO[2])
+            for k in range(0, len(slices), step)
+        ]
+        return np.ascontiguousarray(np.concatenate(done)[:, 0].transpose(1, 2, 0))
+
+
+def _masked_background(voxels: FloatArray) -> npt.NDArray[np.bool_]:
+    """Voxels that are exactly zero together with their in-plane neighbours: a mask that somebody applied (defacing,
+    skull stripping, a scanner's background suppression), not a measurement."""
+    zero = voxels == 0
+    if not zero.any():
+        return zero
+    inside = zero.copy()
+    for axis in (0, 1):
+        for step in (-1, 1):
+            moved = np.roll(zero, step, axis=axis)
+            edge = [slice(None)] * zero.ndim
+            edge[axis] = slice(0, 1) if step == 1 else slice(-1, None)
+            moved[tuple(edge)] = True
+            inside &= moved
+    return inside

@@ -1,0 +1,89 @@
+"""Verbs that need two stages: a catalogue first, then what is done with it. Stages never import one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medn2n.core.volume import Volume
+from medn2n.errors import UsageError
+from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
+from medn2n.log import logger
+from medn2n.stages.catalogue_to_repeats import Decision, find_repeats
+from medn2n.stages.folder_to_catalogue import catalogue
+from medn2n.stages.scans_to_report import Evaluation
+from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simulate_repeats
+
+
+def pair_scans(
+    scans: Path, output: Path | None, *, declare: Path | None = None, modality: str = ""
+) -> tuple[Manifest, Sequence[Decision]]:
+    """Find the repeats below `scans` and write the manifest (none for output None). Its data root is `scans`."""
+    if not scans.is_dir():
+        raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
+    found = catalogue(scans, modality=modality)
+    manifest, decisions = find_repeats(found, scans, declare=declare)
+    if output is not None:
+        # Relative, so that scans and manifest can move together.
+        root = Path(os.path.relpath(scans.resolve(), output.resolve().parent)).as_posix()
+        manifest = manifest.model_copy(update={"root": root})
+        write_manifest(manifest, output)
+    return manifest, decisions
+
+
+def simulate(modality: str, scans: Path, output: Path, *, seed: int, repeats: int, **settings: Any) -> Manifest:
+    """Simulated repeats of every series of `modality` below `scans` into `output`, with their manifest."""
+    if not scans.exists():
+        raise UsageError("The scan does not exist. Give a scan file, a series folder or a tree.")
+    description = f"simulated {modality}: " + ", ".join(f"{key} {value}" for key, value in settings.items())
+    try:
+        make = ct_simulation if modality == "CT" else mr_simulation
+        simulation = make(repeats=repeats, **settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    root = scans if scans.is_dir() else scans.parent
+    return simulate_repeats(
+        catalogue(scans, modality=""), root, modality=modality, simulation=simulation, output=output, seed=seed,
+        description=description,
+    )  # fmt: skip
+
+
+def evaluate_models(
+    manifest_path: Path,
+    output: Path,
+    *,
+    models: Sequence[str],
+    baselines: Sequence[str],
+    split: str = "test",
+    device: str = "auto",
+) -> Evaluation:
+    """Score models (names or folders; "auto" = the shipped one of each modality) and baselines on a manifest."""
+    from medn2n.core.classical import FILTERS
+    from medn2n.stages.scans_to_report import evaluate
+    from medn2n.stages.volume_to_denoised import Denoiser
+
+    manifest = read_manifest(manifest_path)
+    loaded: dict[str, Denoiser] = {}
+
+    def by_modality(volume: Volume) -> Volume:
+        name = volume.modality.lower()
+        loaded.setdefault(name, Denoiser.load(name, device=device))
+        return loaded[name](volume)
+
+    denoisers = {
+        (Path(name).name if "/" in name else name): (by_modality if name == "auto" else Denoiser.load(name, device=device))
+        for name in models
+        if name != "none"
+    }
+    names = list(FILTERS) if list(baselines) == ["all"] else list(baselines)
+    return evaluate(
+        manifest,
+        data_root(manifest, manifest_path),
+        denoisers=denoisers,
+        baselines=names,
+        output=output,
+        split=split,
+        progress=logger.info,
+    )
