@@ -162,7 +162,6 @@ def figures_from_repeats(
     second: Volume,
     denoised_first: Volume,
     denoised_second: Volume,
-    generator: np.random.Generator,
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """share and rmse of one scan estimated from a repeat, over the body, with their 95 % intervals.
 
@@ -178,7 +177,6 @@ def figures_from_repeats(
         second.voxels,
         denoised_first.voxels,
         denoised_second.voxels,
-        generator=generator,
         mask=mask,
     )
     scale = truth_scale(mean, first.modality)

@@ -26,7 +26,7 @@ _COLUMNS: dict[Question, tuple[tuple[str, str, int, Better | None], ...]] = {
         ("noise_left", "Noise left", 2, None),
     ),
     "repeats": (
-        ("share", "Error left (share of noisy)", 3, "lower"),
+        ("share", "Error left (share)", 2, "lower"),
         ("rmse", "RMSE ({unit})", 2, "lower"),
         ("noise_left", "Noise left", 2, None),
         ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
@@ -130,7 +130,8 @@ def _words(one: Summary, key: str) -> str:
 def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
-    worst = Column(name="Worst scan", digits=2)
+    short = {"psnr_db": "PSNR", "share": "error left", "noise_left": "noise left"}[key]
+    worst = Column(name=f"Worst {short}", digits=2)
     columns = [Column(name="Method"), *_columns(question, modality), worst, Column(name="s / scan")]
     cells = tuple(
         (
@@ -143,8 +144,10 @@ def _section(result: Evaluation, modality: str, question: Question, examples: Se
     )
     noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
     scans, people = rows[0].groups, rows[0].subjects
-    caption = f"{scans} scans of {people} subjects; mean, with 95 % intervals over subjects where there "
-    "are three or more."
+    caption = (
+        f"{scans} scans of {people} subjects; mean, with 95 % intervals over subjects where there "
+        "are three or more."
+    )
     chart = Bars(
         items=tuple((label(one.method), _measured(one, key)) for one in rows),
         unit="dB" if key == "psnr_db" else "",
@@ -186,7 +189,7 @@ def _unit(modality: str) -> str:
 
 
 def _columns(question: Question, modality: str) -> list[Column]:
-    decimals = 0 if modality == "CT" else 2  # MR figures are shares of 1, so they need two more digits
+    decimals = 0 if modality == "CT" else 2  # MR figures are shares of 1, so they need more digits
     return [
         Column(
             name=name.format(unit=_unit(modality)),
@@ -249,7 +252,8 @@ def _method(result: Evaluation) -> Section:
                 f"Split judged: {result.split}. Manifest sha256 {result.manifest_sha256[:16]}…, "
                 f"resampling seed {result.seed}.",
                 "SSIM after Wang et al. 2004, slice by slice. Error from repeats a, b of a denoiser f: "
-                "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with a block bootstrap for one scan.",
+                "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with an interval from the spread "
+                "between blocks.",
                 *tuned,
             )),
             Text(heading="Limits", paragraphs=(

@@ -97,7 +97,7 @@ def evaluate(
         wanted = (group.modality, case.question) not in shown
         shown.add((group.modality, case.question))
         for name, method in methods.items():
-            score, denoised = _score(case, name, method, generator)
+            score, denoised = _score(case, name, method)
             scores.append(score)
             if wanted and name != NOISY:
                 pairs = slice_pairs(case.scans[0], denoised, number=3)
@@ -172,7 +172,7 @@ def _load_case(group: Group, root: Path, load: Load) -> _Case:
     return _Case(group=group, question=question, scans=scans, truth=truth)
 
 
-def _score(case: _Case, name: str, method: Denoise, generator: np.random.Generator) -> tuple[Score, Volume]:
+def _score(case: _Case, name: str, method: Denoise) -> tuple[Score, Volume]:
     started = time.perf_counter()
     denoised = method(case.scans[0])
     seconds = time.perf_counter() - started
@@ -184,7 +184,7 @@ def _score(case: _Case, name: str, method: Denoise, generator: np.random.Generat
         figures = figures_with_truth(case.truth, case.scans[0], denoised)
     elif case.question == "repeats":
         first, second = case.scans
-        figures, intervals = figures_from_repeats(first, second, denoised, method(second), generator)
+        figures, intervals = figures_from_repeats(first, second, denoised, method(second))
     figures |= figures_alone(case.scans[0], denoised, scale)
     score = Score(
         group=case.group.group,
