@@ -20,20 +20,16 @@ def split_subjects(
     """subject → split. Test takes the lowest places, validation the next. With two subjects or more, training and
     validation are never empty; a single subject goes to training, where slices are held out instead."""
     order = sorted(set(subjects), key=lambda subject: (place(subject), subject))
+    splits: dict[str, Split] = dict.fromkeys(order, "training")
     if len(order) < 2:
-        return {subject: "training" for subject in order}
-    splits: dict[str, Split] = {}
+        return splits
     for subject in order:
         where = place(subject)
-        splits[subject] = (
-            "test" if where < test else "validation" if where < test + validation else "training"
-        )
+        if where < test + validation:
+            splits[subject] = "test" if where < test else "validation"
     if "training" not in splits.values():
         splits[order[-1]] = "training"
     if "validation" not in splits.values():
-        splits[next(subject for subject in order if splits[subject] == "training" or len(order) == 2)] = (
-            "validation"
-        )
-    if "training" not in splits.values():
-        splits[order[-1]] = "training"
+        spare = [subject for subject in order if splits[subject] == "training"]
+        splits[spare[0] if len(spare) > 1 else order[0]] = "validation"
     return splits

@@ -1,0 +1,330 @@
+"""catalogue → manifest: which scans repeat each other, checked on their voxels, split by subject.
+
+Candidates come from headers and geometry (`medn2n.core.pairing_rules`, `medn2n.core.frames`) or from the user's
+declaration, never from file names. Each candidate is then checked on voxels (`medn2n.core.pair_check`) against one
+scan of its group. Kept is what is fit, or differs only a little in intensity (`medn2n.core.repeat_groups.kept`).
+Left out, with its reason, is what moved (needs alignment), is unfit, or of unproven independence.
+
+Scans are taken in the order of their content's sha256, so neither names nor the order of files change the result.
+A bare NIfTI has no patient: unless its path holds a BIDS subject or it is declared, its subject is what it shows,
+and two of them are one subject where the voxel check finds the same object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core import frames
+from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.pair_check import PairResult, check_pair
+from medn2n.core.pairing_rules import acquired_apart, not_repeats_because, other_grid
+from medn2n.core.repeat_groups import Decision, Outcome, evenly, kept, one_subject, slab, summary, thumbnail
+from medn2n.core.splits import Split, split_subjects
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError, UsageError
+from medn2n.formats import scan
+from medn2n.formats.declaration import Declaration, DeclaredGroup
+from medn2n.formats.gradients import read_gradients
+from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256
+from medn2n.formats.reference import ScanReference
+from medn2n.log import keyed_id
+
+MOST_FRAMES = 32  # evenly spaced over a long series: more repeats of one object hardly help training
+MOST_COMPARED = 12  # groups that one scan is checked against; an atlas-aligned study has hundreds on one grid
+WORTH_A_CHECK = 0.8  # correlation of thumbnails: repeats 0.97 and more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scan:
+    """One volume: its series, its reference in the manifest, its content's id, and the part that is checked."""
+
+    series: Series
+    reference: str
+    content: str
+    slab: npt.NDArray[Any]
+    padding: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Group:
+    """A group in the making: every scan was checked against `scans[0]` or, for frames, the most typical one."""
+
+    scans: list[_Scan]
+    small: npt.NDArray[np.float64] | None = None
+    results: list[PairResult] = field(default_factory=list)
+    subject: str = ""
+
+
+def find_repeats(
+    catalogue: Catalogue,
+    root: Path,
+    *,
+    name: str,
+    declaration: Declaration | None = None,
+    modality: str = "",
+    validation: float = 0.2,
+    test: float = 0.0,
+    singles: bool = False,
+    manifest_root: str = "",
+    source: str = "",
+    licence: str = "",
+) -> tuple[Manifest, list[Decision]]:
+    """Groups of repeats below `root` as a manifest, and what was decided about every series.
+
+    catalogue: of `root`. modality: for files that do not say theirs. validation, test: shares of the subjects.
+    singles: also list scans without a repeat, for recipes that simulate one. manifest_root: what the manifest is to
+    call its data root. UsageError where the declaration names a scan that the catalogue does not hold.
+    """
+    search = _Search(root=root, declaration=declaration or Declaration(), modality=modality)
+    for series in sorted(catalogue, key=search.content):
+        search.add(series)
+    for declared in search.declaration.repeats:
+        search.add_declared(declared, catalogue)
+    groups = search.finished(singles=singles)
+    splits = split_subjects((group.subject for group in groups), validation=validation, test=test)
+    entries: dict[Split, list[Group]] = {"training": [], "validation": [], "test": []}
+    for group in groups:
+        entries[splits[group.subject]].append(search.entry(group, splits, source=source, licence=licence))
+    ordered = {split: sorted(found, key=lambda entry: entry.group) for split, found in entries.items()}
+    alone = "One subject: all groups are in training; hold out slices for validation."
+    manifest = Manifest(
+        name=name,
+        description=alone if len(splits) == 1 else "",
+        root=manifest_root,
+        training=ordered["training"],
+        validation=ordered["validation"],
+        test=ordered["test"],
+    )
+    return manifest, sorted(search.decisions, key=lambda made: (made.group == "", made.series, made.reason))
+
+
+class _Search:
+    """The work of one call: what was read, grouped and decided so far."""
+
+    def __init__(self, *, root: Path, declaration: Declaration, modality: str) -> None:
+        self.root, self.declaration, self.modality = root, declaration, modality
+        self.decisions: list[Decision] = []
+        self._groups: list[_Group] = []
+        self._contents: dict[str, str] = {}
+        self._sha256: dict[str, str] = {}
+        self._links: list[tuple[str, str]] = []
+        named = (scan_name for group in declaration.repeats for scan_name in group.scans)
+        self._declared = {_whole(scan_name) for scan_name in named}
+
+    def content(self, series: Series) -> str:
+        """Id of what a series' files hold, whatever they are called and wherever they lie."""
+        if series.id not in self._contents:
+            parts = sorted(self._hash(name) for name in series.files)
+            part = ScanReference.parse(series.path).part or 0
+            self._contents[series.id] = keyed_id("".join(parts) + f"/{part}", "p")
+        return self._contents[series.id]
+
+    def add(self, series: Series) -> None:
+        """Sort one series into the groups, or say why not."""
+        if _whole(series.path) in self._declared:
+            return
+        if not (series.modality or self.modality):
+            self._leave_out([series], "refused", "nothing says whether it is CT or MR: name the modality")
+            return
+        try:
+            volume = scan.load_series(series, root=self.root, modality=self.modality)
+            if volume.voxels.ndim == 4:
+                self._add_frames(series, volume)
+            else:
+                self._add_volume(self._scan(series, volume))
+        except InputError as error:
+            self._leave_out([series], "refused", f"{error.code}: {error}")
+
+    def add_declared(self, declared: DeclaredGroup, catalogue: Catalogue) -> None:
+        """A group that the user vouches for: header rules do not apply, grid and voxels are still checked."""
+        by_path = {_whole(series.path): series for series in catalogue}
+        found: list[_Scan] = []
+        for text in declared.scans:
+            series = by_path.get(_whole(text))
+            if series is None:
+                raise UsageError(
+                    "The declaration names a scan that is not among the series found in the folder."
+                )
+            frame = ScanReference.parse(text).frame
+            volume = scan.load_series(series, root=self.root, modality=self.modality)
+            found.append(self._scan(series, volume, frame))
+        found.sort(key=lambda item: item.content)
+        group = _Group(scans=found[:1])
+        group.subject = keyed_id(declared.subject, "p") if declared.subject else ""
+        for item in found[1:]:
+            apart = other_grid(found[0].series, item.series)
+            if apart is not None:
+                self._leave_out([found[0].series, item.series], "not repeats", apart)
+            else:
+                self._try(group, item, separate=True)
+        self._groups.append(group)
+
+    def finished(self, *, singles: bool) -> list[_Group]:
+        """The groups with their subjects; those of one scan only if `singles`, else they are decisions."""
+        subjects: dict[str, str] = {}
+        for group in self._groups:
+            first = group.scans[0]
+            patient = group.subject or str(first.series.acquisition.get("patient") or "")
+            for item in group.scans:
+                subjects[item.content] = patient or min(other.content for other in group.scans).split("/")[0]
+        known = [link for link in self._links if link[0] in subjects and link[1] in subjects]
+        subjects = one_subject(subjects, known)
+        finished = []
+        for group in self._groups:
+            group.subject = subjects[group.scans[0].content]
+            if len(group.scans) > 1 or singles:
+                finished.append(group)
+            else:
+                self._leave_out([group.scans[0].series], "alone", "no other scan repeats it")
+        return finished
+
+    def entry(self, group: _Group, splits: dict[str, Split], *, source: str, licence: str) -> Group:
+        """The group as the manifest holds it; also records the decision."""
+        contents = sorted(item.content for item in group.scans)
+        check = PairCheck(verdict="unchecked", reason="a single scan")
+        if group.results:
+            verdict, reason, figures = summary(group.results)
+            check = PairCheck(verdict=verdict, reason=reason, figures=figures)
+        first = group.scans[0].series
+        made = Group(
+            group=keyed_id("|".join(contents), "g"),
+            subject=group.subject,
+            modality="CT" if (first.modality or self.modality) == "CT" else "MR",
+            image=[item.reference for item in group.scans],
+            sha256=[self._hash(ScanReference.parse(item.reference).path) for item in group.scans],
+            source=source,
+            licence=licence,
+            check=check,
+        )
+        outcome: Outcome = "alone" if check.verdict == "unchecked" else check.verdict
+        self.decisions.append(
+            Decision(
+                series=tuple(sorted({item.series.id for item in group.scans})),
+                scans=len(group.scans),
+                verdict=outcome,
+                reason=check.reason,
+                group=made.group,
+                split=splits[group.subject],
+                figures=tuple(sorted(check.figures.items())),
+            )
+        )
+        return made
+
+    def _hash(self, relative: str) -> str:
+        if relative not in self._sha256:
+            self._sha256[relative] = file_sha256(self.root / relative)
+        return self._sha256[relative]
+
+    def _scan(self, series: Series, volume: Volume, frame: int | None = None) -> _Scan:
+        """A whole volume, or one frame of a 4D one."""
+        reference = (
+            ScanReference.parse(series.path) if series.format == "dicom" else ScanReference(path=series.path)
+        )
+        content = self.content(series)
+        voxels, padding = volume.voxels, volume.padding
+        if frame is not None:
+            reference, content = replace(reference, frame=frame), f"{content}/{frame:05d}"
+            voxels = voxels[..., frame] if voxels.ndim == 4 else voxels
+            padding = padding[..., frame] if padding is not None and padding.ndim == 4 else padding
+        return _Scan(
+            series=series,
+            reference=str(reference),
+            content=content,
+            slab=slab(voxels).copy(),
+            padding=None if padding is None else slab(padding).copy(),
+        )
+
+    def _add_frames(self, series: Series, volume: Volume) -> None:
+        """Frames of one 4D series: groups of one signal, each checked against its most typical frame."""
+        count = volume.voxels.shape[3]
+        table = read_gradients(self.root / series.path, count) if series.format == "nifti" else None
+        middle = slab(volume.voxels)
+        b_values, directions = (table.b_values, table.directions) if table else (None, None)
+        found = frames.group_frames(list(frames.frame_levels(middle)), b_values, directions)
+        if found.unsteady:
+            reason = (
+                f"its first {len(found.unsteady)} volumes were taken before steady state (by their level)"
+            )
+            self._leave_out([series], "not repeats", reason, scans=len(found.unsteady))
+        lonely = sum(len(members) == 1 for members in found.groups)
+        if lonely:
+            self._leave_out(
+                [series], "alone", f"{lonely} of its {count} volumes show a signal of their own", scans=lonely
+            )
+        for members in found.groups:
+            if len(members) > 1:
+                self._check_frames(series, volume, evenly(members, MOST_FRAMES))
+
+    def _check_frames(self, series: Series, volume: Volume, members: list[int]) -> None:
+        reference = members[frames.typical_frame(slab(volume.voxels)[..., members])]
+        group = _Group(scans=[self._scan(series, volume, reference)])
+        separate = (series.modality or self.modality) == "MR"  # a gated CT's phases share projections
+        for frame in members:
+            if frame != reference:
+                self._try(group, self._scan(series, volume, frame), separate=separate)
+        group.scans.sort(key=lambda item: item.content)
+        if len(group.scans) > 1:
+            self._groups.append(group)
+
+    def _add_volume(self, item: _Scan) -> None:
+        """Join the first group whose first scan it repeats, else open a group of its own."""
+        small = thumbnail(item.slab)
+        compared = 0
+        for group in self._groups:
+            first = group.scans[0]
+            if group.small is None or other_grid(first.series, item.series) is not None:
+                continue
+            if compared >= MOST_COMPARED or float(group.small @ small) < WORTH_A_CHECK:
+                continue
+            reason = not_repeats_because(first.series, item.series)
+            if reason is None and self.declaration.keeps_apart(first.reference, item.reference):
+                reason = "they are declared to be no repeats"
+            if reason is not None:
+                self._leave_out([first.series, item.series], "not repeats", reason)
+                continue
+            compared += 1
+            if self._try(group, item, separate=acquired_apart(first.series, item.series)):
+                return
+        self._groups.append(_Group(scans=[item], small=small))
+
+    def _try(self, group: _Group, item: _Scan, *, separate: bool) -> bool:
+        """Check one scan against a group's first; join it, or record why not."""
+        first = group.scans[0]
+        paddings = [part for part in (first.padding, item.padding) if part is not None]
+        padding = np.logical_or.reduce(paddings) if paddings else None
+        result = check_pair(first.slab, item.slab, padding=padding, acquired_apart=separate)
+        if kept(result):
+            group.scans.append(item)
+            group.results.append(result)
+            return True
+        if result.same_object:
+            self._links.append((first.content, item.content))
+        figures = tuple(sorted(result.figures().items()))
+        frame = ScanReference.parse(item.reference).frame
+        reason = result.reason if frame is None else f"volume {frame + 1}: {result.reason}"
+        self._leave_out([first.series, item.series], result.verdict, reason, figures=figures, scans=1)
+        return False
+
+    def _leave_out(
+        self,
+        series: list[Series],
+        verdict: Outcome,
+        reason: str,
+        *,
+        figures: tuple[tuple[str, float], ...] = (),
+        scans: int = 0,
+    ) -> None:
+        ids = tuple(sorted({item.id for item in series}))
+        self.decisions.append(
+            Decision(series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures)
+        )
+
+
+def _whole(reference: str) -> str:
+    """The reference without its frame."""
+    return str(replace(ScanReference.parse(reference), frame=None))
