@@ -43,8 +43,8 @@ def figure_text(value: Cell, digits: int) -> str:
         return value
     if isinstance(value, Measured):
         return (
-            f"{figure_text(value.value, digits)} "
-            f"[{figure_text(value.low, digits)}, {figure_text(value.high, digits)}]"
+            f"{figure_text(float(value.value), digits)} "
+            f"[{figure_text(float(value.low), digits)}, {figure_text(float(value.high), digits)}]"
         )
     if isinstance(value, int):
         return f"{value:,}".replace(",", " ").replace("-", "−")
@@ -124,7 +124,7 @@ def bars_html(chart: Bars) -> str:
                 f'<path class="whisker" d="M{at(figure.low):.1f} {y + 9}H{at(figure.high):.1f}'
                 f'M{at(figure.low):.1f} {y + 4}v10M{at(figure.high):.1f} {y + 4}v10"/>'
             )
-        shown = figure_text(figure.value, chart.digits)
+        shown = figure_text(float(figure.value), chart.digits)
         parts.append(
             f'<text x="{at(max(figure.high, 0)) + 8:.1f}" y="{y + 13}">{shown} {escape(chart.unit)}</text>'
         )

@@ -124,7 +124,8 @@ def test_the_share_is_one_for_the_identity_and_above_for_harm() -> None:
     a, b, _ = repeats(generator, "white", truth)
     same = metrics.error_from_repeats(a, b, a, b)
     assert same.share == pytest.approx(1, abs=1e-9)
-    assert same.share_interval[0] < 1 < same.share_interval[1]
+    assert same.share_interval == pytest.approx((1, 1), abs=1e-9)
+    assert same.mse_interval[0] < same.mse < same.mse_interval[1]
     blurred = [ndimage.gaussian_filter(x, (8, 8, 0)) for x in (a, b)]
     mask = np.zeros(truth.shape, dtype=bool)
     mask[8:-8, 8:-8] = True
