@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeAlias
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -34,7 +34,7 @@ def no_header_text() -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=None)
+@cache
 def tag(keyword: str) -> int:
     """Tag number of a DICOM keyword."""
     number = tag_for_keyword(keyword)

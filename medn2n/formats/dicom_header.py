@@ -155,7 +155,10 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
             string(item, "Manufacturer") == MANUFACTURER
             for item in items(elements, "ContributingEquipmentSequence")
         ),
-        padding=(_pixel_value(elements, "PixelPaddingValue"), _pixel_value(elements, "PixelPaddingRangeLimit")),
+        padding=(
+            _pixel_value(elements, "PixelPaddingValue"),
+            _pixel_value(elements, "PixelPaddingRangeLimit"),
+        ),
     )
 
 

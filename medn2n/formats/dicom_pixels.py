@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from medn2n.errors import InputError
 from medn2n.formats.dicom_elements import Elements, no_header_text, number
@@ -112,4 +112,4 @@ def with_unused_bits(
     low = np.array((1 << bits_stored) - 1, dtype=np.uint64).astype(f"u{numbers.dtype.itemsize}")
     unsigned = f"u{numbers.dtype.itemsize}"
     merged = (numbers.view(unsigned) & low) | (np.ascontiguousarray(file_pixels).view(unsigned) & ~low)
-    return merged.view(numbers.dtype)
+    return np.asarray(merged.view(numbers.dtype))

@@ -20,7 +20,6 @@ from medn2n.errors import InputError
 from medn2n.formats.dicom_header import Frame, Header
 from medn2n.log import keyed_id
 
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -80,6 +79,7 @@ def volumes(headers: Iterable[Header]) -> list[Outcome]:
     """All volumes and verdicts of these files, whichever series they belong to."""
     found: list[Outcome] = []
     for (study, series), members in _grouped(headers, _series_key).items():
+        series = series if members[0].series_uid else min(header.sop_uid for header in members)
         folders = _grouped(members, lambda header: header.path.parent)
         if len(folders) > 1 and _shares_instances(folders.values()):
             for folder, copies in folders.items():

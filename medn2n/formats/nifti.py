@@ -141,12 +141,16 @@ def _kind(block: bytes) -> tuple[Any, int, bool]:
     """Header class, its size, and whether the voxels follow in the same file."""
     if block[344:347] in (b"n+1", b"ni1"):
         return (
-            (nib.Nifti1Header if block[345:346] == b"+" else nib.Nifti1PairHeader),
+            (nib.Nifti1Header if block[345:346] == b"+" else nib.nifti1.Nifti1PairHeader),
             348,
             block[345:346] == b"+",
         )
     if len(block) >= 540 and block[4:7] in (b"n+2", b"ni2"):
-        return (nib.Nifti2Header if block[5:6] == b"+" else nib.Nifti2PairHeader), 540, block[5:6] == b"+"
+        return (
+            (nib.Nifti2Header if block[5:6] == b"+" else nib.nifti2.Nifti2PairHeader),
+            540,
+            block[5:6] == b"+",
+        )
     raise InputError("UNSUPPORTED_FORMAT", "is not NIfTI (its magic bytes are missing). Convert it to NIfTI.")
 
 

@@ -40,7 +40,7 @@ def save(
     *,
     provenance: Provenance | None = None,
     dtype: Dtype = "same",
-    format: Format = "same",  # noqa: A002  the command line's word
+    format: Format = "same",
     uid: Uid = "deterministic",
     relative_to: Path | None = None,
     overwrite: bool = False,
@@ -83,7 +83,7 @@ def planned_files(
     volume: Volume,
     output: Path | str,
     *,
-    format: Format = "same",  # noqa: A002
+    format: Format = "same",
     relative_to: Path | None = None,
 ) -> tuple[Path, ...]:
     """Where `save` would write (without the .raw beside a .mhd), absolute, in the order of the source files."""
@@ -193,10 +193,10 @@ def _as_new_nifti(volume: Volume, source: DicomSource | ItkSource, dtype: Dtype)
     slope, intercept = scaling
     steps = (volume.voxels.astype("f8") - intercept) / slope
     whole = isinstance(source, DicomSource) or bool((steps == steps.round()).all())
-    fits = steps.size and -32768 <= steps.min() and steps.max() <= 32767
+    fits = steps.size and steps.min() >= -32768 and steps.max() <= 32767
     if slope == 1.0 and float(intercept).is_integer():  # plain HU: other programs read it without scaling
         slope, intercept = 1.0, 0.0
-        fits = -32768 <= float(volume.voxels.min()) and float(volume.voxels.max()) <= 32767
+        fits = float(volume.voxels.min()) >= -32768 and float(volume.voxels.max()) <= 32767
     return nifti.encode_new(volume, slope=slope, intercept=intercept, integer=bool(whole and fits))
 
 
