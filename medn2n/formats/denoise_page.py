@@ -85,7 +85,7 @@ def _overview(entries: Sequence[DenoisedSeries]) -> Table:
         Column(name="Noise before"),
         Column(name="Noise after"),
         Column(name="Shift of mean"),
-        Column(name="Clipped voxels"),
+        Column(name="Clipped"),
         Column(name="Seconds", digits=1),
         Column(name="Reason"),
     )
@@ -103,21 +103,25 @@ def _overview(entries: Sequence[DenoisedSeries]) -> Table:
         )
         for entry in entries
     )
-    return Table(columns=columns, rows=rows, caption="CT in HU, MR in the scan's own units.")
+    return Table(
+        columns=columns,
+        rows=rows,
+        caption="CT in HU, MR in the scan's own units. Clipped: voxels beyond the stored type's range.",
+    )
 
 
 def _series(entry: DenoisedSeries) -> Section:
     blocks: list[Text | Comparison] = []
     if entry.figures is not None:
-        figures, unit = entry.figures, entry.unit or "units"
+        figures, unit = entry.figures, " HU" if entry.unit == "HU" else ""
         low, high = figures.minimum, figures.maximum
         line = (
             f"{entry.modality} {entry.status} with model {entry.model or 'unknown'}. Noise in flat tissue "
-            f"{figure_text(figures.noise_before, 2)} → {figure_text(figures.noise_after, 2)} {unit}; mean "
+            f"{figure_text(figures.noise_before, 2)} → {figure_text(figures.noise_after, 2)}{unit}; mean "
             f"over the body moved "
-            f"by {figure_text(figures.mean_shift, 2)} {unit}; range {figure_text(low[0], 0)} … "
+            f"by {figure_text(figures.mean_shift, 2)}{unit}; range {figure_text(low[0], 0)} … "
             f"{figure_text(high[0], 0)} → "
-            f"{figure_text(low[1], 0)} … {figure_text(high[1], 0)} {unit}."
+            f"{figure_text(low[1], 0)} … {figure_text(high[1], 0)}{unit}."
         )
         blocks.append(Text(paragraphs=(line, *([entry.reason] if entry.reason else []))))
     if entry.pairs:

@@ -133,7 +133,8 @@ def _asset(name: str) -> str:
 def _picture(picture: Picture, uri: str, *, swap: bool) -> str:
     rows, columns = picture.pixels.shape
     kind = "crisp" if max(rows, columns) < CRISP_BELOW else "smooth"
-    low, high = (figure_text(float(f"{edge:.3g}"), 0 if abs(edge) >= 10 else 2) for edge in picture.window)
+    digits = 0 if picture.window[1] - picture.window[0] >= 10 else 2
+    low, high = (figure_text(float(edge), digits) for edge in picture.window)
     return (
         f'<div class="picture"><img class="{kind}{" swap" if swap else ""}" alt="{escape(picture.label)}" '
         f'style="aspect-ratio:{picture.aspect:.4f}" src="{uri}">'

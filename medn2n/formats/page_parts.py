@@ -70,11 +70,19 @@ def table_html(table: Table) -> str:
         for index, (column, value) in enumerate(zip(table.columns, row, strict=True)):
             kinds = [*([] if text[index] else ["number"]), *(["best"] if best[index] == number else [])]
             mark = f' class="{" ".join(kinds)}"' if kinds else ""
-            cells.append(f"<td{mark}>{escape(figure_text(value, column.digits))}</td>")
+            cells.append(f"<td{mark}>{_cell_html(value, column.digits)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return f'<div class="wide"><table>{caption}{body}</table></div>'
+
+
+def _cell_html(value: Cell, digits: int) -> str:
+    """A figure with its interval in small print below it; anything else as text."""
+    if not isinstance(value, Measured):
+        return escape(figure_text(value, digits))
+    low, high = (figure_text(float(edge), digits) for edge in (value.low, value.high))
+    return f"{figure_text(float(value.value), digits)}<br><small>[{low}, {high}]</small>"
 
 
 def _number(value: Cell) -> float | None:

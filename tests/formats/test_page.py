@@ -125,7 +125,7 @@ def test_figures_stand_right_and_the_best_is_marked_among_the_ranked(tmp_path: P
     path = tmp_path / "report.html"
     write_page(path, title="t", summary=[], blocks=everything()[:1])
     source = path.read_text(encoding="utf-8")
-    assert '<td class="number best">21.00 [20.00, 22.00]</td>' in source
+    assert '<td class="number best">21.00<br><small>[20.00, 22.00]</small></td>' in source
     assert '<td class="number best">1.00</td>' in source
     assert source.count("number best") == 2
     assert '<td class="number">99.00</td>' in source
