@@ -29,6 +29,9 @@ from medn2n.core.volume import FloatArray, Volume
 Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]
 NOISY = "noisy"
+FIGURES = (
+    "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
+)  # fmt: skip
 
 # Larger is worse after this transform: what "worst" means for each figure.
 _COST = {"psnr_db": -1.0, "ssim": -1.0}

@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medn2n.core.evaluation import Evaluation, Score
+from medn2n.core.evaluation import FIGURES, Evaluation, Score
 from medn2n.formats.manifest import write_json
 from medn2n.formats.results import write_csv
 
 SCHEMA = "medn2n.evaluation/1"
 HEAD = ("group", "subject", "modality", "question", "method")
-FIGURES = (
-    "psnr_db", "ssim", "rmse", "bias", "share", "noise_before", "noise_after", "noise_left", "mean_shift",
-)  # fmt: skip
 
 
 def write_evaluation_files(result: Evaluation, output: Path) -> None:

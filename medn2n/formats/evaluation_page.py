@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medn2n.core.classical import FILTERS
 from medn2n.core.display import SlicePair
-from medn2n.core.evaluation import NOISY, Evaluation, Question, Score, Summary
+from medn2n.core.evaluation import FIGURES, NOISY, Evaluation, Question, Score, Summary
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Measured, Section, Table, Text
 from medn2n.formats.page_parts import figure_text
@@ -213,7 +213,7 @@ def _cell(one: Summary, key: str) -> Cell:
 
 def _each_scan(result: Evaluation) -> Section:
     """Every score, so that a mean hides nobody."""
-    names = list(dict.fromkeys(name for score in result.scores for name in score.figures))
+    names = [name for name in FIGURES if any(name in score.figures for score in result.scores)]
     heads = {
         "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias", "share": "Error left",
         "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
