@@ -12,9 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import medn2n
 from medn2n.core.catalogue import Catalogue, Series
-from medn2n.core.provenance import Provenance
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
@@ -161,11 +159,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     options = run.options
     denoiser = _denoiser(run, series)
     info = denoiser.bundle.info
-    provenance = Provenance(
-        model=info.name,
-        model_sha256=denoiser.bundle.sha256,
-        parameters={"strength": options.strength, "engine": denoiser.engine.name, "medn2n": medn2n.__version__},
-    )
+    provenance = denoiser.provenance(strength=options.strength)
     wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, "uid": options.uid}
     wanted |= dict(provenance.parameters)
     record = replace(

@@ -124,8 +124,6 @@ class Recipe(_Strict):
         section = self.simulate_ct if self.modality == "CT" else self.simulate_mr
         if "simulate" in self.pairs and section is None:
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
-        if self.targets == "clean" and self.pairs != "simulate":
-            raise ValueError("targets: clean needs pairs: simulate, the only source of a truth")
         return self
 
 

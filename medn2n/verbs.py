@@ -9,6 +9,7 @@ from typing import Any
 
 from medn2n.core.volume import Volume
 from medn2n.errors import UsageError
+from medn2n.formats.declaration import read_declaration
 from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
 from medn2n.log import logger
 from medn2n.stages.catalogue_to_repeats import Decision, find_repeats
@@ -20,17 +21,33 @@ from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simula
 def pair_scans(
     scans: Path, output: Path | None, *, declare: Path | None = None, modality: str = ""
 ) -> tuple[Manifest, Sequence[Decision]]:
-    """Find the repeats below `scans` and write the manifest (none for output None). Its data root is `scans`."""
+    """Find the repeats below `scans` and write the manifest (none for output None)."""
     if not scans.is_dir():
         raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
-    found = catalogue(scans, modality=modality)
-    manifest, decisions = find_repeats(found, scans, declare=declare)
+    manifest, decisions = find_repeats(
+        catalogue(scans, modality=modality),
+        scans,
+        name="repeats" if output is None else output.stem,
+        declaration=None if declare is None else read_declaration(declare),
+        modality=modality,
+    )
     if output is not None:
-        # Relative, so that scans and manifest can move together.
+        # References from the manifest's own folder, where MONAI looks for them too.
         root = Path(os.path.relpath(scans.resolve(), output.resolve().parent)).as_posix()
-        manifest = manifest.model_copy(update={"root": root})
-        write_manifest(manifest, output)
+        write_manifest(manifest if root == "." else _below(manifest, root), output)
     return manifest, decisions
+
+
+def _below(manifest: Manifest, folder: str) -> Manifest:
+    """The manifest with every reference put below `folder`."""
+    splits = {
+        split: [
+            group.model_copy(update={"image": [f"{folder}/{reference}" for reference in group.image]})
+            for group in getattr(manifest, split)
+        ]
+        for split in ("training", "validation", "test")
+    }
+    return manifest.model_copy(update=splits)
 
 
 def simulate(modality: str, scans: Path, output: Path, *, seed: int, repeats: int, **settings: Any) -> Manifest:

@@ -86,13 +86,13 @@ class UNet(nn.Module):
         return self.last(x)[crop]  # type: ignore[no-any-return]
 
 
-def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]]:
+def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, Any]:
     """The image padded at its far ends to multiples of `multiple`, and the index that undoes it. Reflection where
     the image is larger than the padding, else its edge repeated (reflection is not defined there)."""
     missing = [-size % multiple for size in image.shape[2:]]
-    crop = (slice(None), slice(None), *(slice(0, size) for size in image.shape[2:]))
     if not any(missing):
-        return image, crop
+        return image, ...  # no slicing: a traced graph must stay free of this image's size
+    crop = (slice(None), slice(None), *(slice(0, size) for size in image.shape[2:]))
     padding = [amount for pad in reversed(missing) for amount in (0, pad)]
     reflectable = all(pad < size for pad, size in zip(missing, image.shape[2:], strict=True))
     return functional.pad(image, padding, mode="reflect" if reflectable else "replicate"), crop

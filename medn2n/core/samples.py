@@ -8,13 +8,16 @@ is drawn for input and target together. Nothing is added to either: the noise is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d, RandSpatialCropd, SpatialPadd
+from monai.transforms.transform import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -69,6 +72,8 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
                 f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
                 "Repeats need at least two scans a group; see the manifest."
             )
+        if recipe.targets == "clean" and any(case.truth is None for case in cases):
+            raise UsageError("targets: clean needs a truth for every group; only simulated repeats have one.")
         by_group: dict[str, list[Case]] = {}
         for case in cases:
             by_group.setdefault(case.group, []).append(case)
@@ -95,9 +100,29 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         data = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
         if self._dims == 2:
             data["slice"] = int(generator.integers(case.image.shape[3]))
-        self.transform.set_random_state(seed=int(generator.integers(2**31)))
-        sample = self.transform(data)
+        _seed(self.transform, int(generator.integers(2**31)))
+        with _plain_tensors():
+            sample = self.transform(data)
         return {key: torch.as_tensor(sample[key]).contiguous() for key in ("input", "target")}
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """MONAI without MetaTensor: the patches need no affine, and tracking it costs more than the crop itself."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
+
+
+def _seed(pipeline: Compose, seed: int) -> None:
+    """One random state for all transforms of the pipeline: making one for each takes longer than the transforms."""
+    state = np.random.RandomState(seed)
+    for transform in pipeline.transforms:
+        if isinstance(transform, Randomizable):
+            transform.set_random_state(state=state)
 
 
 def sample_pipeline(recipe: Recipe) -> Compose:

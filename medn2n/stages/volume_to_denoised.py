@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+import medn2n
 from medn2n.core import tiling
 from medn2n.core.intensity import fit_scale
+from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
 from medn2n.engines.contract import Engine, cuda_is_present
 from medn2n.errors import ModelError
@@ -47,6 +49,11 @@ class Denoiser:
         from medn2n.formats.model_weights import load_network
 
         return cls(bundle, TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads))
+
+    def provenance(self, *, strength: float = 1.0) -> Provenance:
+        """What a written copy says of how it was made, and what its identifiers are derived from."""
+        parameters = {"strength": strength, "engine": self.engine.name, "medn2n": medn2n.__version__}
+        return Provenance(model=self.bundle.info.name, model_sha256=self.bundle.sha256, parameters=parameters)
 
     def __call__(self, volume: Volume, *, strength: float = 1.0) -> Volume:
         """The denoised volume: same shape, unit, geometry and source. strength 0 gives the input, 1 the network's
