@@ -80,7 +80,8 @@ def ssim(
     window: Window | None = None,
 ) -> float:
     """Structural similarity of Wang et al. 2004 (Gaussian weights of 1.5 pixels, K1 0.01, K2 0.03), slice by
-    slice along the last axis and averaged over the voxels that count. 1 where the two are equal."""
+    slice along the last axis and averaged over the voxels that count. 1 where the two are equal; NaN
+    for slices narrower than its window of 11 pixels."""
     from skimage.metrics import structural_similarity
 
     if window is not None:
@@ -89,6 +90,8 @@ def ssim(
         if window is None:
             raise ValueError("ssim: expected a data_range or a window")
         data_range = window[1] - window[0]
+    if min(reference.shape[:2]) < 11:
+        return float("nan")
     flat = reference.ndim == 2
     slices = [...] if flat else [(..., index) for index in range(reference.shape[-1])]
     maps = [

@@ -14,7 +14,8 @@ from medn2n.formats.page_blocks import Block, Column, Comparison, Section, Table
 from medn2n.formats.page_parts import figure_text
 from medn2n.formats.slice_frames import slice_frames
 
-MAX_PICTURED = 40  # series with pictures on one page; the rest keep their line in the table
+# Series with pictures on one page, about 0.6 MB a slice: the rest keep their line in the table.
+MAX_PICTURED = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,26 +43,19 @@ def write_denoise_page(path: Path, entries: Sequence[DenoisedSeries]) -> int:
     """Write the page; its size in bytes (below 20 MB whatever the number of series)."""
     blocks: list[Block] = [_overview(entries)]
     pictured = [entry for entry in entries if entry.figures is not None or entry.pairs]
-    blocks += [_series(entry) for entry in pictured[:MAX_PICTURED]]
+    shown = pictured[:MAX_PICTURED]
+    blocks += [_series(entry, slices=max(1, MAX_PICTURED // len(shown))) for entry in shown]
     if len(pictured) > MAX_PICTURED:
         left_out = len(pictured) - MAX_PICTURED
-        blocks.append(
-            Text(paragraphs=(f"{left_out} more series were denoised and have no pictures on this page.",))
-        )
+        blocks.append(Text(paragraphs=(f"{left_out} more series were denoised and have no pictures on this page.",)))
     blocks.append(_method())
     return write_page(path, title="Denoised scans", summary=_summary(entries), blocks=blocks)
 
 
 def _summary(entries: Sequence[DenoisedSeries]) -> list[str]:
     counts = Counter(entry.status for entry in entries)
-    lines = [
-        f"{len(entries)} series: "
-        + ", ".join(f"{number} {status}" for status, number in counts.items())
-        + "."
-    ]
-    left = sorted(
-        entry.figures.noise_left for entry in entries if entry.figures and entry.figures.noise_before > 0
-    )
+    lines = [f"{len(entries)} series: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + "."]
+    left = sorted(entry.figures.noise_left for entry in entries if entry.figures and entry.figures.noise_before > 0)
     if left:
         down = [figure_text(100 * (1 - share), 0) for share in (left[len(left) // 2], left[-1], left[0])]
         spread = f" (from {down[1]} to {down[2]} %)" if len(left) > 1 else ""
@@ -71,9 +65,7 @@ def _summary(entries: Sequence[DenoisedSeries]) -> list[str]:
         lines.append(f"Mean CT numbers in the body moved by {figure_text(max(shifts), 2)} HU at most.")
     review = counts["review"]
     if review:
-        lines.append(
-            f"{review} series must be looked at before anybody uses them: see the reason in the table."
-        )
+        lines.append(f"{review} series must be looked at before anybody uses them: see the reason in the table.")
     return lines
 
 
@@ -110,7 +102,10 @@ def _overview(entries: Sequence[DenoisedSeries]) -> Table:
     )
 
 
-def _series(entry: DenoisedSeries) -> Section:
+def _series(entry: DenoisedSeries, *, slices: int) -> Section:
+    """One series, with at most `slices` of its pictures, the middle ones."""
+    spare = max(0, len(entry.pairs) - slices)
+    pairs = entry.pairs[spare // 2 : len(entry.pairs) - (spare - spare // 2)]
     blocks: list[Text | Comparison] = []
     if entry.figures is not None:
         figures, unit = entry.figures, " HU" if entry.unit == "HU" else ""
@@ -124,10 +119,10 @@ def _series(entry: DenoisedSeries) -> Section:
             f"{figure_text(low[1], 0)} … {figure_text(high[1], 0)}{unit}."
         )
         blocks.append(Text(paragraphs=(line, *([entry.reason] if entry.reason else []))))
-    if entry.pairs:
+    if pairs:
         blocks.append(
             Comparison(
-                frames=slice_frames(entry.pairs),
+                frames=slice_frames(pairs),
                 caption="Before and after in the same window; press and hold a picture to see the other "
                 "in its place. "
                 "The difference should look like noise: an outline of anatomy in it is detail that was "

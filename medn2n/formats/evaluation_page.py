@@ -93,9 +93,7 @@ def _picked(result: Evaluation, modality: str, question: Question) -> list[Summa
 
 def _main(question: Question) -> tuple[str, bool]:
     """The figure that ranks methods, and whether higher is better."""
-    return {"truth": ("psnr_db", True), "repeats": ("share", False), "single": ("noise_left", False)}[
-        question
-    ]
+    return {"truth": ("psnr_db", True), "repeats": ("share", False), "single": ("noise_left", False)}[question]
 
 
 def _sentence(result: Evaluation, modality: str, question: Question) -> str:
@@ -110,7 +108,7 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
     model = best([one for one in rows if one.method in result.models])
     classical = best([one for one in rows if one.method in FILTERS])
     noisy = next(one for one in rows if one.method == NOISY)
-    scans = f"{noisy.groups} scan{'s' if noisy.groups != 1 else ''}"
+    scans = f"{noisy.groups} scan{_s(noisy.groups)}"
     where = f"{modality}, {_TITLES[question].lower()} ({scans}): "
     parts = [f"{label(one.method)} {_words(one, key)}" for one in (model, classical) if one is not None]
     if question == "truth":
@@ -130,9 +128,34 @@ def _words(one: Summary, key: str) -> str:
 def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
+    heading = next(name for figure, name, *_ in _COLUMNS[question] if figure == key)
+    chart = Bars(
+        items=tuple((label(one.method), _measured(one, key)) for one in rows),
+        unit="dB" if key == "psnr_db" else "",
+        digits=1 if key == "psnr_db" else 2,
+        caption=f"{heading}: {'higher' if higher else 'lower'} is better.",
+    )
+    pictures = [
+        Comparison(frames=slice_frames(example.pairs), caption=f"{label(example.method)} on scan {example.group}.")
+        for example in _chosen(result, rows, key, higher, examples)
+        if (example.modality, example.question) == (modality, question)
+    ]
+    return Section(
+        title=f"{modality}: {_TITLES[question].lower()}",
+        blocks=(Text(paragraphs=(_MEANING[question],)), _table(rows, modality, question), chart, *pictures),
+    )
+
+
+def _table(rows: list[Summary], modality: str, question: Question) -> Table:
+    """One line a method; the noisy scan is never the best."""
+    key, _ = _main(question)
     short = {"psnr_db": "PSNR", "share": "error left", "noise_left": "noise left"}[key]
-    worst = Column(name=f"Worst {short}", digits=2)
-    columns = [Column(name="Method"), *_columns(question, modality), worst, Column(name="s / scan")]
+    columns = (
+        Column(name="Method"),
+        *_columns(question, modality),
+        Column(name=f"Worst {short}"),
+        Column(name="s / scan"),
+    )
     cells = tuple(
         (
             label(one.method),
@@ -142,44 +165,22 @@ def _section(result: Evaluation, modality: str, question: Question, examples: Se
         )
         for one in rows
     )
-    noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
     scans, people = rows[0].groups, rows[0].subjects
-    caption = (
-        f"{scans} scans of {people} subjects; mean, with 95 % intervals over subjects where there "
-        "are three or more."
-    )
-    chart = Bars(
-        items=tuple((label(one.method), _measured(one, key)) for one in rows),
-        unit="dB" if key == "psnr_db" else "",
-        digits=1 if key == "psnr_db" else 2,
-        caption=f"{_COLUMNS[question][[c[0] for c in _COLUMNS[question]].index(key)][1]}: "
-        f"{'higher' if higher else 'lower'} is better.",
-    )
-    pictures = [
-        Comparison(
-            frames=slice_frames(example.pairs), caption=f"{label(example.method)} on scan {example.group}."
-        )
-        for example in _chosen(result, rows, key, higher, examples)
-        if (example.modality, example.question) == (modality, question)
-    ]
-    return Section(
-        title=f"{modality}: {_TITLES[question].lower()}",
-        blocks=(
-            Text(paragraphs=(_MEANING[question],)),
-            Table(columns=tuple(columns), rows=cells, caption=caption, unranked=noisy),
-            chart,
-            *pictures,
-        ),
-    )
+    caption = f"Mean over {scans} scan{_s(scans)} of {people} subject{_s(people)}"
+    caption += ", with 95 % intervals over subjects." if rows[0].intervals and people > 2 else "."
+    noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
+    return Table(columns=columns, rows=cells, caption=caption, unranked=noisy)
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 def _chosen(
     result: Evaluation, rows: list[Summary], key: str, higher: bool, examples: Sequence[Example]
 ) -> list[Example]:
     """Pictures of every model, and of the best classical filter to compare with."""
-    classical = sorted(
-        (one for one in rows if one.method in FILTERS), key=lambda one: one.figures[key], reverse=higher
-    )
+    classical = sorted((one for one in rows if one.method in FILTERS), key=lambda one: one.figures[key], reverse=higher)
     wanted = {*result.models, *(one.method for one in classical[:1])}
     return [example for example in examples if example.method in wanted]
 
@@ -202,9 +203,7 @@ def _columns(question: Question, modality: str) -> list[Column]:
 
 def _measured(one: Summary, key: str) -> Measured | float:
     interval = one.intervals.get(key)
-    return (
-        Measured(value=one.figures[key], low=interval[0], high=interval[1]) if interval else one.figures[key]
-    )
+    return Measured(value=one.figures[key], low=interval[0], high=interval[1]) if interval else one.figures[key]
 
 
 def _cell(one: Summary, key: str) -> Cell:
@@ -238,9 +237,7 @@ def _method(result: Evaluation) -> Section:
     tuned = [
         f"{modality}: the strengths of the classical filters were chosen on {one.chosen_on} by smallest "
         f"mean squared error: "
-        + ", ".join(
-            f"{label(name)} {value:g} ({FILTERS[name].meaning})" for name, value in one.strengths.items()
-        )
+        + ", ".join(f"{label(name)} {value:g} ({FILTERS[name].meaning})" for name, value in one.strengths.items())
         + "."
         for modality, one in result.tuning.items()
         if one.strengths

@@ -73,43 +73,19 @@ def evaluate(
     a manifest without scans.
     """
     load = load or _load_scan
-    unknown = [name for name in baselines if name not in FILTERS]
-    if unknown or set(denoisers) & {NOISY, *baselines}:
-        raise UsageError(
-            f"evaluate: unknown baseline {', '.join(unknown) or '(none)'}; known: {', '.join(FILTERS)}. "
-            f"A model may not be named like a baseline or {NOISY!r}."
-        )
-    split = next((name for name in (split, "validation", "test", "training") if getattr(manifest, name)), "")
-    if not split:
-        raise UsageError("The manifest names no scans, so there is nothing to evaluate.")
+    split = _checked(manifest, split, denoisers, baselines)
     groups: list[Group] = getattr(manifest, split)
     tuning: dict[str, Tuning] = {
         modality: _tuned(manifest, split, modality, [FILTERS[name] for name in baselines], root, load)
         for modality in sorted({group.modality for group in groups})
     }
-    generator = np.random.default_rng(SEED)
     scores: list[Score] = []
-    examples: list[Example] = []
-    shown: set[tuple[str, Question]] = set()
+    examples: dict[tuple[str, Question], list[Example]] = {}
     for number, group in enumerate(groups, start=1):
-        methods = _methods(denoisers, tuning[group.modality])
         case = _load_case(group, root, load)
-        wanted = (group.modality, case.question) not in shown
-        shown.add((group.modality, case.question))
-        for name, method in methods.items():
-            score, denoised = _score(case, name, method)
-            scores.append(score)
-            if wanted and name != NOISY:
-                pairs = slice_pairs(case.scans[0], denoised, number=3)
-                examples.append(
-                    Example(
-                        method=name,
-                        modality=group.modality,
-                        question=case.question,
-                        group=group.group,
-                        pairs=pairs,
-                    )
-                )
+        found, pictures = _score_case(case, _methods(denoisers, tuning[group.modality]))
+        scores += found
+        examples.setdefault((group.modality, case.question), pictures)
         progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
@@ -117,11 +93,11 @@ def evaluate(
         seed=SEED,
         models=tuple(denoisers),
         scores=tuple(scores),
-        summaries=summarise(scores, generator),
+        summaries=summarise(scores, np.random.default_rng(SEED)),
         tuning=tuning,
     )
     write_evaluation_files(result, output)
-    write_evaluation_page(output / "report.html", result, examples)
+    write_evaluation_page(output / "report.html", result, [one for pictures in examples.values() for one in pictures])
     return result
 
 
@@ -140,6 +116,39 @@ class _Case:
     question: Question
     scans: tuple[Volume, ...]
     truth: Volume | None
+
+
+def _checked(manifest: Manifest, split: str, denoisers: Mapping[str, Denoise], baselines: Sequence[str]) -> str:
+    """The split to judge: the one asked for, else the next that has scans."""
+    unknown = [name for name in baselines if name not in FILTERS]
+    if unknown:
+        raise UsageError(f"Unknown baseline {', '.join(unknown)}; known: {', '.join(FILTERS)}.")
+    taken = sorted(set(denoisers) & {NOISY, *baselines})
+    if taken:
+        raise UsageError(f"A model may not be named like a baseline or {NOISY!r}: {', '.join(taken)}.")
+    for name in (split, "validation", "test", "training"):
+        if getattr(manifest, name):
+            return name
+    raise UsageError("The manifest names no scans, so there is nothing to evaluate.")
+
+
+def _score_case(case: _Case, methods: Mapping[str, Denoise]) -> tuple[list[Score], list[Example]]:
+    """Every method on one group, and pictures of each but the noisy scan."""
+    scores, examples = [], []
+    for name, method in methods.items():
+        score, denoised = _score(case, name, method)
+        scores.append(score)
+        if name != NOISY:
+            examples.append(
+                Example(
+                    method=name,
+                    modality=case.group.modality,
+                    question=case.question,
+                    group=case.group.group,
+                    pairs=slice_pairs(case.scans[0], denoised, number=3),
+                )
+            )
+    return scores, examples
 
 
 def _load_scan(reference: str, *, root: Path, modality: str) -> Volume:
@@ -221,9 +230,7 @@ def _filter_volume(volume: Volume, filter_: Filter, strength: float) -> Volume:
     return volume.with_voxels(filtered)
 
 
-def _tuned(
-    manifest: Manifest, split: str, modality: str, filters: list[Filter], root: Path, load: Load
-) -> Tuning:
+def _tuned(manifest: Manifest, split: str, modality: str, filters: list[Filter], root: Path, load: Load) -> Tuning:
     """Strengths chosen on other splits' scans of the modality that have a truth or a repeat; else on the
     first scan judged."""
     others = [name for name in ("validation", "training", "test") if name != split]
@@ -236,15 +243,11 @@ def _tuned(
     chosen_on = "another split"
     if not usable:
         judged: list[Group] = getattr(manifest, split)
-        usable = [group for group in judged if group.modality == modality and _question(group) != "single"][
-            :1
-        ]
+        usable = [group for group in judged if group.modality == modality and _question(group) != "single"][:1]
         chosen_on = "the first scan evaluated"
     if not usable:
         return Tuning(strengths={one.name: one.default for one in filters}, chosen_on="default")
-    cases = (
-        [_tuning_case(_load_case(group, root, load)) for group in usable[:TUNING_GROUPS]] if filters else []
-    )
+    cases = [_tuning_case(_load_case(group, root, load)) for group in usable[:TUNING_GROUPS]] if filters else []
     return Tuning(strengths={one.name: tune(one, cases) for one in filters}, chosen_on=chosen_on)
 
 

@@ -73,11 +73,14 @@ def test_psnr_and_ssim_agree_with_torchmetrics() -> None:
     assert metrics.ssim(truth, test, data_range=200.0, mask=inner) == pytest.approx(ssim, abs=2e-3)
     assert metrics.ssim(truth, truth, window=(-100, 100)) == pytest.approx(1)
     assert metrics.ssim(truth[..., 0], truth[..., 0], data_range=200) == pytest.approx(1)
+    assert math.isnan(metrics.ssim(truth[:8], truth[:8], data_range=200))
+    with pytest.raises(ValueError, match="selects no voxel"):
+        metrics.error_from_repeats(truth, truth, truth, truth, mask=np.zeros(truth.shape, dtype=bool))
+    alone = metrics.error_from_repeats(truth, truth + 1, truth, truth, block=(99, 99, 99))
+    assert alone.mse_interval == (-math.inf, math.inf)
 
 
-def repeats(
-    generator: np.random.Generator, kind: str, truth: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def repeats(generator: np.random.Generator, kind: str, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     noise = generator.normal(0, 20, (3, *truth.shape))
     if kind == "coloured":
         noise = 2.5 * ndimage.gaussian_filter(noise, (0, 0.7, 0.7, 0))
@@ -106,9 +109,7 @@ def test_the_error_from_repeats_is_the_true_error_and_its_interval_covers_it(kin
         true = 0.5 * (np.mean((fa - truth) ** 2) + np.mean((fb - truth) ** 2))
         found = metrics.error_from_repeats(a, b, fa, fb, block=(8, 8, 2))
         covered += found.mse_interval[0] <= true <= found.mse_interval[1]
-        _, (low, high) = metrics.error_from_three_repeats(
-            b, c, fa, generator=generator, block=(8, 8, 2), resamples=200
-        )
+        _, (low, high) = metrics.error_from_three_repeats(b, c, fa, generator=generator, block=(8, 8, 2), resamples=200)
         covered_three += low <= np.mean((fa - truth) ** 2) <= high
         gaps.append(found.mse - true)
         halves.append(found.mse_interval[1] - found.mse)

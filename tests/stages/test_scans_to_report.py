@@ -63,8 +63,7 @@ def groups(tmp_path: Path) -> dict[str, Group]:
     ):
         clean = truth(modality)
         images = [
-            store(tmp_path, f"{name}-{number}.nii", clean + generator.normal(0, 30, SHAPE))
-            for number in range(count)
+            store(tmp_path, f"{name}-{number}.nii", clean + generator.normal(0, 30, SHAPE)) for number in range(count)
         ]
         found[name] = Group(
             group=name,
@@ -135,9 +134,7 @@ def test_without_another_split_the_first_scan_tunes_and_the_result_says_so(
     tmp_path: Path, groups: dict[str, Group]
 ) -> None:
     manifest = Manifest(name="m", test=[groups["ct-1"], groups["mr-3"]])
-    result = evaluate(
-        manifest, tmp_path, denoisers={}, baselines=["median"], output=tmp_path / "out", load=load
-    )
+    result = evaluate(manifest, tmp_path, denoisers={}, baselines=["median"], output=tmp_path / "out", load=load)
     assert result.split == "test"
     assert result.tuning["CT"].chosen_on == "the first scan evaluated"
     assert result.tuning["MR"].chosen_on == "default"
@@ -149,7 +146,7 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_is_written(
 ) -> None:
     out = tmp_path / "out"
     manifest = Manifest(name="m", test=[groups["ct-1"]])
-    with pytest.raises(UsageError, match="unknown baseline bm5d"):
+    with pytest.raises(UsageError, match="Unknown baseline bm5d"):
         evaluate(manifest, tmp_path, denoisers={}, baselines=["bm5d"], output=out, load=load)
     with pytest.raises(UsageError, match="may not be named"):
         evaluate(manifest, tmp_path, denoisers={"tv": perfect}, baselines=["tv"], output=out, load=load)
@@ -158,9 +155,7 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_is_written(
     other = store(tmp_path, "other.nii", np.zeros((8, 8, 2)))
     unlike = groups["mr-1"].model_copy(update={"image": [groups["mr-1"].image[0], other]})
     with pytest.raises(InputError, match="3D scans of one shape"):
-        evaluate(
-            Manifest(name="m", test=[unlike]), tmp_path, denoisers={}, baselines=[], output=out, load=load
-        )
+        evaluate(Manifest(name="m", test=[unlike]), tmp_path, denoisers={}, baselines=[], output=out, load=load)
     assert not out.exists()
 
 
