@@ -126,7 +126,8 @@ class Tuning:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
-    summaries: one a (modality, question, method); tuning: by modality. seed: of the resampling."""
+    summaries: one a (modality, question, method); tuning: by modality. seed: of the resampling. report:
+    where its page was written, in the caller's words."""
 
     manifest_sha256: str
     split: str
@@ -135,6 +136,7 @@ class Evaluation:
     scores: tuple[Score, ...]
     summaries: tuple[Summary, ...]
     tuning: Mapping[str, Tuning]
+    report: str = ""
 
 
 def truth_scale(truth: FloatArray, modality: str) -> float:
@@ -205,8 +207,7 @@ def summarise(scores: Sequence[Score], generator: np.random.Generator) -> tuple[
     """One Summary for each (modality, question, method), in order of first appearance."""
     keys = list(dict.fromkeys((score.modality, score.question, score.method) for score in scores))
     return tuple(
-        _summary([one for one in scores if (one.modality, one.question, one.method) == key], generator)
-        for key in keys
+        _summary([one for one in scores if (one.modality, one.question, one.method) == key], generator) for key in keys
     )
 
 

@@ -95,6 +95,7 @@ def evaluate(
         scores=tuple(scores),
         summaries=summarise(scores, np.random.default_rng(SEED)),
         tuning=tuning,
+        report=str(output / "report.html"),
     )
     write_evaluation_files(result, output)
     write_evaluation_page(output / "report.html", result, [one for pictures in examples.values() for one in pictures])

@@ -124,6 +124,7 @@ def test_every_method_is_scored_on_every_group_by_what_the_group_offers(
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["method"] for row in rows} == {"noisy", "gaussian", "tv", "oracle"}
+    assert result.report == str(tmp_path / "out" / "report.html")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Model oracle" in page
     assert str(tmp_path) not in page
