@@ -18,6 +18,7 @@ from medn2n.core.pair_measures import (
     BoolArray,
     JointFit,
     SharedNoise,
+    coarse_ratio,
     edge_ratio,
     joint_fit,
     shared_noise,
@@ -25,24 +26,22 @@ from medn2n.core.pair_measures import (
 
 Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 
-IDENTICAL_SHARE = (
-    0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
-)
+IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
-ANATOMY_CORRELATION = 0.90  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.8
+ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
 SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
 GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
 MISMATCH_SIGMAS = 0.3  # a smaller systematic difference adds less than 10 % to the noise's mean square
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
-UNFIT_MISMATCH_SIGMAS = (
-    3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
-)
+UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
 SHARED_NOISE = 0.12  # below the 0.2 that must be found, above the 0.05 that anatomy leaves in good repeats
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
 FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
 ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
+
+NOISE_CODES = ("IDENTICAL", "RESCALED", "SHARED_NOISE")  # rules that mean: the noise is not independent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +71,14 @@ class PairResult:
     noise_correlation_error: float = 0.0
     smallest_shared_noise: float = 1.0
     edge_ratio: float = 1.0
+    coarse_ratio: float = 1.0
     anatomy_correlation: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
 
     def figures(self) -> dict[str, float]:
         """Flat name → value, for the manifest."""
         names = ("gain", "gain_error", "offset", "offset_error", "mismatch_sigmas", "sigma_first", "sigma_second",
-                 "sigma_pair", "noise_correlation", "noise_correlation_error", "smallest_shared_noise", "edge_ratio",
+                 "sigma_pair", "noise_correlation", "noise_correlation_error", "smallest_shared_noise", "edge_ratio", "coarse_ratio",
                  "anatomy_correlation")  # fmt: skip
         figures = {name: float(getattr(self, name)) for name in names}
         for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
@@ -165,36 +165,35 @@ def _figures(
         noise_correlation_error=shared.error,
         smallest_shared_noise=max(shared.correlation, 0.0) + 2 * shared.error,
         edge_ratio=edges,
+        coarse_ratio=coarse_ratio(fit),
         anatomy_correlation=anatomy_correlation(first, second, fit),
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
     )
 
 
 def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> float:
-    """Correlation of 4×4 block means after the whole-pixel shift; 1 for an object without anatomy (a uniform
-    phantom), where block means differ by no more than noise."""
+    """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
+    out. 1 for an object without anatomy (a uniform phantom): block means spread no more than noise does."""
     moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
-    ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
+    ones, twos, apart = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved, fit.left_over))
     if len(ones.mean) < 10:
         return 0.0
-    apart = noise.trimmed_std(twos.mean - ones.mean)
-    if apart <= float(np.median(ones.sigma) + np.median(twos.sigma)) / 2 * FEATURELESS:
+    variances = [float(blocks.mean.var()) for blocks in (ones, twos)]
+    grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
+    if max(variances) <= (FEATURELESS * grain) ** 2:
         return 1.0
-    if not (ones.mean.std() > 0 and twos.mean.std() > 0):
-        return 0.0
-    return float(np.corrcoef(ones.mean, twos.mean)[0, 1])
+    in_means = float(np.median(apart.sigma)) ** 2 / 2 * noise.correlation_area(apart) / 16
+    real = [max(variance - in_means, variance / 2, 1e-30) for variance in variances]
+    together = float(np.mean((ones.mean - ones.mean.mean()) * (twos.mean - twos.mean.mean())))
+    return float(np.clip(together / np.sqrt(real[0] * real[1]), -1, 1))
 
 
-def _judged(
-    result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool
-) -> PairResult:
+def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
     """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
     for rule in (_other_object, _same_noise, _structure, _shift, _intensity):
         verdict, code, reason = rule(result, shared, sigmas)
         if verdict != "fit":
-            return replace(
-                result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT"
-            )
+            return replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
     if result.smallest_shared_noise > UNPROVEN_NOISE and not acquired_apart:
         seen = min(result.smallest_shared_noise, 1.0)
         return replace(
@@ -204,7 +203,7 @@ def _judged(
             reason=f"too little flat area to tell shared noise from anatomy: up to {seen:.2f} could hide; "
             "declare the pair if the two were measured separately",
         )
-    proof = "noise correlation %.2f ± %.2f" % (result.noise_correlation, result.noise_correlation_error)
+    proof = f"noise correlation {result.noise_correlation:.2f} ± {result.noise_correlation_error:.2f}"
     if result.smallest_shared_noise > UNPROVEN_NOISE:
         proof = "separate acquisitions (no flat area to measure noise correlation in)"
     return replace(result, reason=f"same place, same signal, {proof}")
@@ -217,9 +216,7 @@ _FINE: Ruling = ("fit", "FIT", "")
 def _other_object(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
     if result.anatomy_correlation >= ANATOMY_CORRELATION:
         return _FINE
-    found = (
-        f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
-    )
+    found = f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
     return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")
 
 
@@ -232,9 +229,7 @@ def _same_noise(result: PairResult, shared: SharedNoise, sigmas: tuple[float, fl
         )
     low = shared.correlation - 2 * shared.error
     if shared.like_noise and shared.correlation > SHARED_NOISE and low > 0.5 * SHARED_NOISE:
-        found = (
-            f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
-        )
+        found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
         return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
     return _FINE
 

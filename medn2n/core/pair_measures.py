@@ -188,6 +188,16 @@ def edge_ratio(fit: JointFit, mean: Array) -> float:
     return noise.trimmed_std(edge) / max(noise.trimmed_std(flat), 1e-12)
 
 
+def coarse_ratio(fit: JointFit) -> float:
+    """RMS of the left-over difference's 8×8 block means over what its noise alone would leave in them: about 1 for
+    pure noise, more where whole regions changed. 1 where too few blocks are measured."""
+    blocks = noise.cut_blocks(fit.left_over, fit.measured, side=8)
+    if len(blocks.mean) < LEAST_FLAT_BLOCKS:
+        return 1.0
+    expected = float(np.median(blocks.sigma)) * np.sqrt(noise.correlation_area(blocks)) / blocks.side
+    return float(np.sqrt(np.mean(blocks.mean**2)) / max(expected, 1e-12))
+
+
 def _inner(measured: BoolArray, border: int) -> BoolArray:
     """Measured voxels whose blurred neighbourhood is measured too, away from the rim that a roll wraps around."""
     eroded = ndimage.binary_erosion(measured, np.ones((5, 5, 1), dtype=bool))

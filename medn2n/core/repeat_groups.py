@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.pair_check import PairResult
+from medn2n.core.catalogue import Series
+from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
-KEPT_GAIN = (
-    0.05  # every ordered pair of a group trains, so an intensity difference averages out over the roles
-)
+KEPT_GAIN = 0.05  # every ordered pair of a group trains, so an intensity difference averages out over the roles
 KEPT_MISMATCH_SIGMAS = 0.6  # and leaves half of it, less than a third of the noise
 
 Outcome = Literal["fit", "correctable", "unfit", "unproven", "alone", "not repeats", "refused"]
@@ -32,6 +31,70 @@ class Decision:
     group: str = ""
     split: str = ""
     figures: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scan:
+    """One volume. reference: as the manifest names it; frame: its index in a 4D file, else None; content: id of what
+    it holds, whatever its file is called; slab: the part that is checked; padding: of the slab, or None."""
+
+    series: Series
+    reference: str
+    frame: int | None
+    content: str
+    slab: npt.NDArray[Any]
+    padding: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class CandidateGroup:
+    """A group in the making. small: thumbnail of the scan that all others were checked against."""
+
+    scans: list[Scan]
+    small: npt.NDArray[np.float64] | None = None
+    results: list[PairResult] = field(default_factory=list)
+    subject: str = ""
+
+
+def checked(first: Scan, second: Scan, separate: bool) -> PairResult:
+    """The voxel check of two scans, with what either of them stored as padding left out."""
+    paddings = [part for part in (first.padding, second.padding) if part is not None]
+    padding = np.logical_or.reduce(paddings) if paddings else None
+    return check_pair(first.slab, second.slab, padding=padding, acquired_apart=separate)
+
+
+def join(group: CandidateGroup, item: Scan, *, separate: bool) -> PairResult | None:
+    """Add a scan that passes the check against the group's first; else return the check that it failed.
+
+    It must not share noise with the others either: with any of them, or for the frames of a long series with the
+    one before in time and with any that holds the same voxels.
+    """
+    result = checked(group.scans[0], item, separate)
+    if not kept(result):
+        return result
+    last = group.scans[-1]
+    for other in group.scans[1:]:
+        if item.frame is None or other is last or np.array_equal(other.slab, item.slab):
+            against = checked(other, item, separate)
+            if against.code in NOISE_CODES:
+                return against
+    group.scans.append(item)
+    group.results.append(result)
+    return None
+
+
+def name_subjects(groups: Sequence[CandidateGroup], links: Iterable[tuple[str, str]]) -> None:
+    """Give each group its subject: the declared one, the header's patient, else what the scans hold; groups joined
+    by `links` (content, content) of scans that show the same object get one."""
+    subjects: dict[str, str] = {}
+    for group in groups:
+        patient = group.subject or str(group.scans[0].series.acquisition.get("patient") or "")
+        own = min(item.content for item in group.scans).split("/")[0]
+        subjects |= {item.content: patient or own for item in group.scans}
+    known = [link for link in links if link[0] in subjects and link[1] in subjects]
+    joined = one_subject(subjects, known)
+    for group in groups:
+        group.subject = joined[group.scans[0].content]
 
 
 def kept(result: PairResult) -> bool:
@@ -52,9 +115,7 @@ def slab(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def thumbnail(voxels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """The scan at about 16×16×4 block means, as one row, standardised: to see at a glance that two scans show
     different things."""
-    axes = [
-        np.array_split(np.arange(n), min(n, most)) for n, most in zip(voxels.shape, (16, 16, 4), strict=True)
-    ]
+    axes = [np.array_split(np.arange(n), min(n, most)) for n, most in zip(voxels.shape, (16, 16, 4), strict=True)]
     small = np.nan_to_num(voxels).astype(np.float64)
     for axis, parts in enumerate(axes):
         small = np.stack([small.take(part, axis=axis).mean(axis=axis) for part in parts], axis=axis)
@@ -78,9 +139,7 @@ def summary(results: Sequence[PairResult]) -> tuple[Literal["fit", "correctable"
     figures: dict[str, float] = {}
     for name in rows[0]:
         perfect = 1.0 if name in ("gain", "edge_ratio", "anatomy_correlation") else 0.0
-        figures[name] = max(
-            (row[name] for row in rows if name in row), key=lambda value: abs(value - perfect)
-        )
+        figures[name] = max((row[name] for row in rows if name in row), key=lambda value: abs(value - perfect))
     for name in ("sigma_first", "sigma_second", "sigma_pair"):
         figures[name] = float(np.median([row[name] for row in rows]))
     figures["pairs_checked"] = float(len(results))

@@ -12,18 +12,25 @@ and two of them are one subject where the voxel check finds the same object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from medn2n.core import frames
 from medn2n.core.catalogue import Catalogue, Series
-from medn2n.core.pair_check import PairResult, check_pair
 from medn2n.core.pairing_rules import acquired_apart, not_repeats_because, other_grid
-from medn2n.core.repeat_groups import Decision, Outcome, evenly, kept, one_subject, slab, summary, thumbnail
+from medn2n.core.repeat_groups import (
+    CandidateGroup,
+    Decision,
+    Outcome,
+    Scan,
+    checked,
+    evenly,
+    join,
+    name_subjects,
+    slab,
+    summary,
+    thumbnail,
+)
 from medn2n.core.splits import Split, split_subjects
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
@@ -37,27 +44,6 @@ from medn2n.log import keyed_id
 MOST_FRAMES = 32  # evenly spaced over a long series: more repeats of one object hardly help training
 MOST_COMPARED = 12  # groups that one scan is checked against; an atlas-aligned study has hundreds on one grid
 WORTH_A_CHECK = 0.8  # correlation of thumbnails: repeats 0.97 and more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scan:
-    """One volume: its series, its reference in the manifest, its content's id, and the part that is checked."""
-
-    series: Series
-    reference: str
-    content: str
-    slab: npt.NDArray[Any]
-    padding: npt.NDArray[np.bool_] | None = None
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Group:
-    """A group in the making: every scan was checked against `scans[0]` or, for frames, the most typical one."""
-
-    scans: list[_Scan]
-    small: npt.NDArray[np.float64] | None = None
-    results: list[PairResult] = field(default_factory=list)
-    subject: str = ""
 
 
 def find_repeats(
@@ -109,10 +95,11 @@ class _Search:
     def __init__(self, *, root: Path, declaration: Declaration, modality: str) -> None:
         self.root, self.declaration, self.modality = root, declaration, modality
         self.decisions: list[Decision] = []
-        self._groups: list[_Group] = []
+        self._groups: list[CandidateGroup] = []
         self._contents: dict[str, str] = {}
         self._sha256: dict[str, str] = {}
         self._links: list[tuple[str, str]] = []
+        self._seen: set[str] = set()
         named = (scan_name for group in declaration.repeats for scan_name in group.scans)
         self._declared = {_whole(scan_name) for scan_name in named}
 
@@ -128,6 +115,10 @@ class _Search:
         """Sort one series into the groups, or say why not."""
         if _whole(series.path) in self._declared:
             return
+        if self.content(series) in self._seen:
+            self._leave_out([series], "not repeats", "its files are a copy of another series'")
+            return
+        self._seen.add(self.content(series))
         if not (series.modality or self.modality):
             self._leave_out([series], "refused", "nothing says whether it is CT or MR: name the modality")
             return
@@ -143,18 +134,16 @@ class _Search:
     def add_declared(self, declared: DeclaredGroup, catalogue: Catalogue) -> None:
         """A group that the user vouches for: header rules do not apply, grid and voxels are still checked."""
         by_path = {_whole(series.path): series for series in catalogue}
-        found: list[_Scan] = []
+        found: list[Scan] = []
         for text in declared.scans:
             series = by_path.get(_whole(text))
             if series is None:
-                raise UsageError(
-                    "The declaration names a scan that is not among the series found in the folder."
-                )
+                raise UsageError("The declaration names a scan that is not among the series found in the folder.")
             frame = ScanReference.parse(text).frame
             volume = scan.load_series(series, root=self.root, modality=self.modality)
             found.append(self._scan(series, volume, frame))
         found.sort(key=lambda item: item.content)
-        group = _Group(scans=found[:1])
+        group = CandidateGroup(scans=found[:1])
         group.subject = keyed_id(declared.subject, "p") if declared.subject else ""
         for item in found[1:]:
             apart = other_grid(found[0].series, item.series)
@@ -164,26 +153,18 @@ class _Search:
                 self._try(group, item, separate=True)
         self._groups.append(group)
 
-    def finished(self, *, singles: bool) -> list[_Group]:
+    def finished(self, *, singles: bool) -> list[CandidateGroup]:
         """The groups with their subjects; those of one scan only if `singles`, else they are decisions."""
-        subjects: dict[str, str] = {}
-        for group in self._groups:
-            first = group.scans[0]
-            patient = group.subject or str(first.series.acquisition.get("patient") or "")
-            for item in group.scans:
-                subjects[item.content] = patient or min(other.content for other in group.scans).split("/")[0]
-        known = [link for link in self._links if link[0] in subjects and link[1] in subjects]
-        subjects = one_subject(subjects, known)
+        name_subjects(self._groups, self._links)
         finished = []
         for group in self._groups:
-            group.subject = subjects[group.scans[0].content]
             if len(group.scans) > 1 or singles:
                 finished.append(group)
             else:
                 self._leave_out([group.scans[0].series], "alone", "no other scan repeats it")
         return finished
 
-    def entry(self, group: _Group, splits: dict[str, Split], *, source: str, licence: str) -> Group:
+    def entry(self, group: CandidateGroup, splits: dict[str, Split], *, source: str, licence: str) -> Group:
         """The group as the manifest holds it; also records the decision."""
         contents = sorted(item.content for item in group.scans)
         check = PairCheck(verdict="unchecked", reason="a single scan")
@@ -220,20 +201,19 @@ class _Search:
             self._sha256[relative] = file_sha256(self.root / relative)
         return self._sha256[relative]
 
-    def _scan(self, series: Series, volume: Volume, frame: int | None = None) -> _Scan:
+    def _scan(self, series: Series, volume: Volume, frame: int | None = None) -> Scan:
         """A whole volume, or one frame of a 4D one."""
-        reference = (
-            ScanReference.parse(series.path) if series.format == "dicom" else ScanReference(path=series.path)
-        )
+        reference = ScanReference.parse(series.path) if series.format == "dicom" else ScanReference(path=series.path)
         content = self.content(series)
         voxels, padding = volume.voxels, volume.padding
         if frame is not None:
             reference, content = replace(reference, frame=frame), f"{content}/{frame:05d}"
             voxels = voxels[..., frame] if voxels.ndim == 4 else voxels
             padding = padding[..., frame] if padding is not None and padding.ndim == 4 else padding
-        return _Scan(
+        return Scan(
             series=series,
             reference=str(reference),
+            frame=frame,
             content=content,
             slab=slab(voxels).copy(),
             padding=None if padding is None else slab(padding).copy(),
@@ -247,9 +227,7 @@ class _Search:
         b_values, directions = (table.b_values, table.directions) if table else (None, None)
         found = frames.group_frames(list(frames.frame_levels(middle)), b_values, directions)
         if found.unsteady:
-            reason = (
-                f"its first {len(found.unsteady)} volumes were taken before steady state (by their level)"
-            )
+            reason = f"its first {len(found.unsteady)} volumes were taken before steady state (by their level)"
             self._leave_out([series], "not repeats", reason, scans=len(found.unsteady))
         lonely = sum(len(members) == 1 for members in found.groups)
         if lonely:
@@ -262,22 +240,42 @@ class _Search:
 
     def _check_frames(self, series: Series, volume: Volume, members: list[int]) -> None:
         reference = members[frames.typical_frame(slab(volume.voxels)[..., members])]
-        group = _Group(scans=[self._scan(series, volume, reference)])
+        group = CandidateGroup(scans=[self._scan(series, volume, reference)])
         separate = (series.modality or self.modality) == "MR"  # a gated CT's phases share projections
         for frame in members:
             if frame != reference:
                 self._try(group, self._scan(series, volume, frame), separate=separate)
+        group.small = thumbnail(group.scans[0].slab)
+        self._link_same_object(group)
         group.scans.sort(key=lambda item: item.content)
         if len(group.scans) > 1:
             self._groups.append(group)
 
-    def _add_volume(self, item: _Scan) -> None:
+    def _link_same_object(self, group: CandidateGroup) -> None:
+        """Note which earlier 4D series on the same grid show the same object: a second run, or a stored copy."""
+        first, compared = group.scans[0], 0
+        for other in self._groups:
+            there = other.scans[0]
+            if there.frame is None or other.small is None:
+                continue
+            if other_grid(there.series, first.series) is not None or compared >= MOST_COMPARED:
+                continue
+            if there.content.split("/")[0] == first.content.split("/")[0]:
+                continue
+            if float(other.small @ thumbnail(first.slab)) >= WORTH_A_CHECK:
+                compared += 1
+                if checked(there, first, True).same_object:
+                    self._links.append((there.content, first.content))
+
+    def _add_volume(self, item: Scan) -> None:
         """Join the first group whose first scan it repeats, else open a group of its own."""
         small = thumbnail(item.slab)
         compared = 0
         for group in self._groups:
             first = group.scans[0]
-            if group.small is None or other_grid(first.series, item.series) is not None:
+            if first.frame is not None or group.small is None:
+                continue
+            if other_grid(first.series, item.series) is not None:
                 continue
             if compared >= MOST_COMPARED or float(group.small @ small) < WORTH_A_CHECK:
                 continue
@@ -290,24 +288,19 @@ class _Search:
             compared += 1
             if self._try(group, item, separate=acquired_apart(first.series, item.series)):
                 return
-        self._groups.append(_Group(scans=[item], small=small))
+        self._groups.append(CandidateGroup(scans=[item], small=small))
 
-    def _try(self, group: _Group, item: _Scan, *, separate: bool) -> bool:
-        """Check one scan against a group's first; join it, or record why not."""
-        first = group.scans[0]
-        paddings = [part for part in (first.padding, item.padding) if part is not None]
-        padding = np.logical_or.reduce(paddings) if paddings else None
-        result = check_pair(first.slab, item.slab, padding=padding, acquired_apart=separate)
-        if kept(result):
-            group.scans.append(item)
-            group.results.append(result)
+    def _try(self, group: CandidateGroup, item: Scan, *, separate: bool) -> bool:
+        """Let one scan join a group, or record why not."""
+        problem = join(group, item, separate=separate)
+        if problem is None:
             return True
-        if result.same_object:
+        first = group.scans[0]
+        if problem.same_object:
             self._links.append((first.content, item.content))
-        figures = tuple(sorted(result.figures().items()))
-        frame = ScanReference.parse(item.reference).frame
-        reason = result.reason if frame is None else f"volume {frame + 1}: {result.reason}"
-        self._leave_out([first.series, item.series], result.verdict, reason, figures=figures, scans=1)
+        figures = tuple(sorted(problem.figures().items()))
+        reason = problem.reason if item.frame is None else f"volume {item.frame + 1}: {problem.reason}"
+        self._leave_out([first.series, item.series], problem.verdict, reason, figures=figures, scans=1)
         return False
 
     def _leave_out(

@@ -1,0 +1,91 @@
+"""Noise level from flat blocks, against noise of known level."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medn2n.core import noise
+from tests.built_repeats import head, noise_field, repeats
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [96, 256])
+def test_level_of_a_uniform_ct(size: int, blur: float) -> None:
+    voxels = 40 + 20 * noise_field((size, size, 6), np.random.default_rng(1), blur=blur)
+    least = 0.93 if blur < 1 else 0.9 if size == 256 else 0.75  # a plane takes its share of smooth noise
+    assert least < noise.noise_sigma(voxels) / 20 < 1.05
+
+
+def test_level_of_a_head() -> None:
+    scan = repeats(head(), 15.0, seed=3)[0]
+    assert noise.noise_sigma(scan) == pytest.approx(15, rel=0.2)
+
+
+def test_air_masked_to_zero_does_not_count() -> None:
+    image = head()
+    scan = repeats(image, 15.0, seed=3)[0]
+    scan[image < 1] = 0
+    assert noise.noise_sigma(scan) == pytest.approx(15, rel=0.2)
+
+
+def test_padding_and_clipping_do_not_count() -> None:
+    voxels = (40 + 20 * noise_field((192, 192, 4), np.random.default_rng(1))).astype(np.float32)
+    voxels[:60] = -1000
+    voxels[60:80] = -3024
+    padding = voxels == -3024
+    assert noise.noise_sigma(voxels, padding) == pytest.approx(20, rel=0.1)
+    assert not noise.measured_voxels(voxels, padding)[:80].any()
+
+
+def test_a_constant_has_no_noise() -> None:
+    assert noise.noise_sigma(np.full((64, 64, 3), 7.0)) == 0.0
+    assert noise.noise_sigma(np.zeros((3, 3, 3))) == 0.0
+
+
+def test_before_and_after_in_the_same_flat_regions() -> None:
+    image = head()
+    noisy = repeats(image, 15.0, seed=3)[0]
+    flat = noise.flat_regions(noisy)
+    quieter = (image + 50 + (noisy - image - 50) / 3).astype(np.float32)
+    assert flat.any()
+    assert noise.noise_in(noisy, flat) / noise.noise_in(quieter, flat) == pytest.approx(3, rel=0.25)
+    assert noise.noise_in(noisy, np.zeros_like(flat)) == 0.0
+
+
+def test_pair_sigma_is_blind_to_anatomy() -> None:
+    first, second = repeats(head(), 15.0, seed=3)
+    assert noise.pair_sigma(first, second) == pytest.approx(15, rel=0.02)
+    assert noise.pair_sigma(first, second, np.zeros(first.shape, dtype=bool)) == 0.0
+
+
+def test_lag1_of_white_and_smooth_noise() -> None:
+    rng = np.random.default_rng(0)
+    white = noise.cut_blocks(rng.standard_normal((120, 120, 5)))
+    smooth = noise.cut_blocks(noise_field((120, 120, 5), rng, blur=1.0))
+    assert noise.lag1(white) == pytest.approx((0, 0), abs=0.05)
+    assert min(noise.lag1(smooth)) > 0.6
+    assert noise.correlation_area(smooth) > 3
+
+
+def test_blocks_lie_where_they_say() -> None:
+    voxels = np.arange(24 * 24 * 2, dtype=np.float32).reshape(24, 24, 2)
+    blocks = noise.cut_blocks(voxels, side=8)
+    i, j, k = blocks.corner[4]
+    assert blocks.mean[4] == pytest.approx(voxels[i : i + 8, j : j + 8, k].mean())
+    assert np.abs(blocks.residual).max() < 1e-2  # the ramp is a plane in every block
+
+
+def test_body_mask_fills_cavities_and_ignores_specks() -> None:
+    voxels = np.full((96, 96, 3), -1000.0)
+    voxels[20:76, 20:76] = 40
+    voxels[40:50, 40:50] = -900  # bowel gas
+    voxels[2, 2] = 300
+    body = noise.body_mask(voxels, "CT")
+    assert body[45, 45, 1]
+    assert not body[2, 2, 1]
+    assert not body[10, 10, 1]
+    magnitude = head()
+    assert noise.body_mask(magnitude, "MR")[64, 64, 3]
+    assert not noise.body_mask(magnitude, "MR")[2, 2, 3]
+    assert noise.body_mask(np.zeros((16, 16, 2)), "MR").all()
