@@ -57,12 +57,9 @@ def acquisition(elements: Elements) -> dict[str, Scalar]:
         "image_type": "\\".join(image_type),
         "derived": image_type[0].upper() == "DERIVED" if image_type else None,
         "scanner": _scanner(elements),
-        "acquisition_time": string(elements, "AcquisitionTime")
-        or string(elements, "AcquisitionDateTime")[8:],
+        "acquisition_time": string(elements, "AcquisitionTime") or string(elements, "AcquisitionDateTime")[8:],
         "exposure_mas": _exposure_mas(elements),
-        "scanning_sequence": "\\".join(
-            strings(elements, "ScanningSequence") + strings(elements, "SequenceVariant")
-        ),
+        "scanning_sequence": "\\".join(strings(elements, "ScanningSequence") + strings(elements, "SequenceVariant")),
     }
     found["sequence"] = found["sequence"] or string(elements, "PulseSequenceName")
     return {key: value for key, value in found.items() if value not in (None, "")}
@@ -79,10 +76,7 @@ def _patient(elements: Elements) -> str:
 
 
 def _scanner(elements: Elements) -> str:
-    parts = (
-        string(elements, keyword)
-        for keyword in ("ManufacturerModelName", "DeviceSerialNumber", "StationName")
-    )
+    parts = (string(elements, keyword) for keyword in ("ManufacturerModelName", "DeviceSerialNumber", "StationName"))
     return "|".join(parts).strip("|")
 
 

@@ -45,9 +45,7 @@ class Derivation:
     sources: tuple[tuple[str, str], ...] | None = None
 
 
-def derived(
-    source: Elements, pixels: bytes, derivation: Derivation, *, syntax: str, enhanced: bool
-) -> Elements:
+def derived(source: Elements, pixels: bytes, derivation: Derivation, *, syntax: str, enhanced: bool) -> Elements:
     """The derived object. pixels: native little-endian numbers in the source's pixel format. syntax: the source's
     transfer syntax, which tells whether it was lossy."""
     result = _kept(source)

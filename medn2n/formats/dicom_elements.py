@@ -6,6 +6,7 @@ header text in the message. What medn2n copies, it therefore never converts. PS3
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -28,10 +29,16 @@ _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 
 @contextmanager
 def no_header_text() -> Iterator[None]:
-    """Silence pydicom's warnings: they quote values, and values are patient data."""
+    """Silence pydicom's warnings, which it also logs: they quote values, and values are patient data."""
+    pydicom = logging.getLogger("pydicom")
+    level = pydicom.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        pydicom.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            pydicom.setLevel(level)
 
 
 @cache

@@ -19,6 +19,7 @@ from medn2n.errors import InputError
 from medn2n.formats.dicom_acquisition import READ_FOR_ACQUISITION, acquisition
 from medn2n.formats.dicom_elements import Elements, items, number, numbers, plain, string, strings, tag, text
 from medn2n.formats.dicom_pixels import pixels_complete
+from medn2n.formats.dicom_verdict import fault
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "single",
@@ -100,14 +101,12 @@ def read_header(path: Path) -> Header:
             whole = pixels_complete(file, os.fstat(file.fileno()).st_size, syntax, elements)
     except InputError:
         raise
-    except (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # damaged bytes make pydicom raise many kinds; none may stop a batch
         raise InputError(
             "NOT_DICOM", f"cannot be read as DICOM ({type(error).__name__}). Export it again, or remove it."
         ) from None
     if not string(elements, "SOPClassUID"):
-        raise InputError(
-            "NOT_DICOM", "holds no SOP class, so that it is not a DICOM object. Export it again."
-        )
+        raise InputError("NOT_DICOM", "holds no SOP class, so that it is not a DICOM object. Export it again.")
     return _header(path, elements, syntax, whole)
 
 
@@ -129,14 +128,10 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
     sop_class = string(elements, "SOPClassUID")
     modality = "CT" if sop_class in CT_CLASSES else "MR" if sop_class in MR_CLASSES else ""
     kind = {**CT_CLASSES, **MR_CLASSES}.get(sop_class, "")
-    fault = _fault(elements, sop_class, modality, syntax, whole)
+    verdict = fault(elements, sop_class, modality, syntax, whole)
     frames: tuple[Frame, ...] = ()
-    if fault is None:
-        frames = (
-            _enhanced_frames(path, elements)
-            if kind == "enhanced"
-            else (_frame(path, 0, elements, [elements]),)
-        )
+    if verdict is None:
+        frames = _enhanced_frames(path, elements) if kind == "enhanced" else (_frame(path, 0, elements, [elements]),)
     return Header(
         path=path,
         sop_class=sop_class,
@@ -150,10 +145,9 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
         instance_number=int(number(elements, "InstanceNumber") or 0),
         frames=frames,
         acquisition=acquisition(elements) if modality else {},
-        fault=fault,
+        fault=verdict,
         own_output=any(
-            string(item, "Manufacturer") == MANUFACTURER
-            for item in items(elements, "ContributingEquipmentSequence")
+            string(item, "Manufacturer") == MANUFACTURER for item in items(elements, "ContributingEquipmentSequence")
         ),
         padding=(
             _pixel_value(elements, "PixelPaddingValue"),
@@ -171,78 +165,6 @@ def _pixel_value(elements: Elements, keyword: str) -> int | None:
     signed = number(elements, "PixelRepresentation") == 1
     whole = int(value)
     return whole - (1 << bits) if signed and whole >= 1 << (bits - 1) else whole
-
-
-def _fault(
-    elements: Elements, sop_class: str, modality: str, syntax: str, whole: bool
-) -> tuple[str, str, str] | None:
-    """Why this object is not to be denoised; None for an image that can be."""
-    image_type = tuple(value.upper() for value in strings(elements, "ImageType"))
-    photometric = string(elements, "PhotometricInterpretation")
-    if sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
-        return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
-    if not modality:
-        return "passed", "NOT_CT_MR", "not a CT or MR image (another kind of DICOM object)"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
-        return "passed", "COLOUR", "a colour image, not measured grey values"
-    if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
-        return "passed", "LOCALIZER", "a localizer (planning image)"
-    if _component(elements, image_type) not in ("", "MAGNITUDE"):
-        return (
-            "passed",
-            "NOT_MAGNITUDE",
-            "a phase, real or imaginary image; only magnitude images are denoised",
-        )
-    return _refusal(elements, image_type, syntax, whole)
-
-
-def _refusal(
-    elements: Elements, image_type: tuple[str, ...], syntax: str, whole: bool
-) -> tuple[str, str, str] | None:
-    if "MOSAIC" in image_type:
-        return (
-            "refused",
-            "MOSAIC",
-            "a Siemens mosaic (many slices tiled into one image). Export it as enhanced MR.",
-        )
-    if items(elements, "ModalityLUTSequence"):
-        return (
-            "refused",
-            "MODALITY_LUT",
-            "its values pass a lookup table (Modality LUT) that cannot be inverted.",
-        )
-    if not syntax:
-        return "refused", "NOT_DICOM", "its file header names no transfer syntax. Export it again."
-    if not whole:
-        return "refused", "TRUNCATED", "the file ends before its pixel data does. Copy or export it again."
-    bits, high = number(elements, "BitsStored"), number(elements, "HighBit")
-    if number(elements, "BitsAllocated") not in (8, 16) or bits is None or high != bits - 1:
-        return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
-    if not string(elements, "SOPInstanceUID"):
-        return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
-    if string(elements, "ConcatenationUID"):
-        return (
-            "refused",
-            "ENHANCED_UNSUPPORTED",
-            "it is one part of a concatenation. Export it as one object.",
-        )
-    return None
-
-
-def _component(elements: Elements, image_type: tuple[str, ...]) -> str:
-    """MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED, or "" where the header does not say (CT, most MR)."""
-    named = string(elements, "ComplexImageComponent").upper()
-    if named:
-        return named
-    words = {
-        "P": "PHASE",
-        "PHASE": "PHASE",
-        "R": "REAL",
-        "REAL": "REAL",
-        "I": "IMAGINARY",
-        "IMAGINARY": "IMAGINARY",
-    }
-    return next((words[value] for value in image_type[2:] if value in words), "")
 
 
 # What makes two planes of one series belong to different volumes always, and only where planes coincide.
@@ -283,9 +205,7 @@ def _text(elements: Elements, keyword: str) -> tuple[str, ...]:
     if element is None:
         return ()
     binary = element[0] in ("US", "SS", "UL", "SL", "FL", "FD")
-    return (
-        tuple(f"{value:g}" for value in numbers(elements, keyword)) if binary else strings(elements, keyword)
-    )
+    return tuple(f"{value:g}" for value in numbers(elements, keyword)) if binary else strings(elements, keyword)
 
 
 # Enhanced objects name some values otherwise (PS3.3 C.8.13): our name → theirs.
@@ -300,8 +220,7 @@ def _enhanced_frames(path: Path, elements: Elements) -> tuple[Frame, ...]:
     shared = _flat((items(elements, "SharedFunctionalGroupsSequence") or [{}])[0])
     per_frame = items(elements, "PerFrameFunctionalGroupsSequence")
     return tuple(
-        _frame(path, index, elements, [_flat(group), shared, elements])
-        for index, group in enumerate(per_frame)
+        _frame(path, index, elements, [_flat(group), shared, elements]) for index, group in enumerate(per_frame)
     )
 
 

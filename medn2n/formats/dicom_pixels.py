@@ -66,8 +66,9 @@ def _fragments_complete(file: BinaryIO, size: int) -> bool:
 def read_dataset(path: Path) -> FileDataset:
     """The whole file. InputError TRUNCATED where it ends early."""
     try:
-        return dcmread(path)
-    except (EOFError, OSError, ValueError) as error:
+        with no_header_text():
+            return dcmread(path)
+    except Exception as error:  # damaged bytes make pydicom raise many kinds
         raise InputError(
             "TRUNCATED", f"cannot be read to its end ({type(error).__name__}). Copy or export it again."
         ) from None
@@ -103,9 +104,7 @@ def without_unused_bits(stored: npt.NDArray[Any], bits_stored: int) -> npt.NDArr
     return np.asarray(np.right_shift(shifted, unused), dtype=stored.dtype)
 
 
-def with_unused_bits(
-    numbers: npt.NDArray[Any], file_pixels: npt.NDArray[Any], bits_stored: int
-) -> npt.NDArray[Any]:
+def with_unused_bits(numbers: npt.NDArray[Any], file_pixels: npt.NDArray[Any], bits_stored: int) -> npt.NDArray[Any]:
     """`numbers` as the file holds pixels: where its unused bits hold something else, that is kept."""
     if np.array_equal(without_unused_bits(file_pixels, bits_stored), file_pixels):
         return numbers

@@ -38,11 +38,7 @@ def read_volume(volume: DicomVolume, base: Path) -> Volume:
     """
     voxels = np.empty(volume.shape, dtype=np.float32)
     padding = np.zeros(volume.shape, dtype=bool)
-    where = {
-        (frame.path, frame.index): (k, t)
-        for k, slot in enumerate(volume.frames)
-        for t, frame in enumerate(slot)
-    }
+    where = {(frame.path, frame.index): (k, t) for k, slot in enumerate(volume.frames) for t, frame in enumerate(slot)}
     grid = voxels[..., np.newaxis] if voxels.ndim == 3 else voxels
     masks = padding[..., np.newaxis] if padding.ndim == 3 else padding
     for header in volume.headers:
@@ -61,17 +57,13 @@ def read_volume(volume: DicomVolume, base: Path) -> Volume:
                 grid[:, :, place[0], place[1]] = to_physical(plane, frame.slope, frame.intercept)
                 if span is not None:
                     masks[:, :, place[0], place[1]] = (plane >= span[0]) & (plane <= span[1])
-    if not padding.any():
-        inferred = outside_field(voxels, volume.modality)
-    else:
-        inferred = padding
     return Volume(
         voxels=voxels,
         affine=volume.affine.copy(),
         unit="HU" if volume.modality == "CT" else "a.u.",
         modality=volume.modality,
         slice_positions_mm=volume.positions_mm,
-        padding=inferred,
+        padding=padding if padding.any() else outside_field(voxels, volume.modality),
         source=DicomSource(volume=volume, base=base),
     )
 

@@ -6,10 +6,9 @@ Verdicts: a volume; a volume whose slices are uneven (slice-wise only); passed o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,8 @@ from medn2n.core.catalogue import Scalar
 from medn2n.core.geometry import check_spacing, dicom_affine, order_slices, require_complete, slice_normal
 from medn2n.errors import InputError
 from medn2n.formats.dicom_header import Frame, Header
+from medn2n.formats.dicom_stacks import by_direction, grouped, require_geometry, separate
 from medn2n.log import keyed_id
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,9 +75,9 @@ def not_used(
 def volumes(headers: Iterable[Header]) -> list[Outcome]:
     """All volumes and verdicts of these files, whichever series they belong to."""
     found: list[Outcome] = []
-    for (study, series), members in _grouped(headers, _series_key).items():
+    for (study, series), members in grouped(headers, _series_key).items():
         series = series if members[0].series_uid else min(header.sop_uid for header in members)
-        folders = _grouped(members, lambda header: header.path.parent)
+        folders = grouped(members, lambda header: header.path.parent)
         if len(folders) > 1 and _shares_instances(folders.values()):
             for folder, copies in folders.items():
                 name = keyed_id(f"{study}|{series}|{folder.name}")
@@ -93,13 +90,6 @@ def volumes(headers: Iterable[Header]) -> list[Outcome]:
 def _series_key(header: Header) -> tuple[str, str]:
     """Study and series; where an anonymiser emptied the series UID, the folder stands in."""
     return header.study_uid, header.series_uid or f"folder {header.path.parent.as_posix()}"
-
-
-def _grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
-    groups: dict[K, list[V]] = {}
-    for value in values:
-        groups.setdefault(key(value), []).append(value)
-    return groups
 
 
 def _shares_instances(groups: Iterable[list[Header]]) -> bool:
@@ -120,7 +110,7 @@ def _series(name: str, headers: list[Header]) -> list[Outcome]:
     """One series: what is passed over leaves first; one refused file refuses the rest, since a hole is no volume."""
     uid = headers[0].series_uid
     found: list[Outcome] = []
-    for (code, reason), group in _grouped(
+    for (code, reason), group in grouped(
         (header for header in headers if header.fault and header.fault[0] == "passed"),
         lambda header: header.fault[1:] if header.fault else ("", ""),
     ).items():
@@ -146,7 +136,7 @@ def _series(name: str, headers: list[Header]) -> list[Outcome]:
 def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
     """Files with an SOP Instance UID of their own, and copies of them."""
     kept, copies = [], []
-    for same in _grouped(headers, lambda header: header.sop_uid).values():
+    for same in grouped(headers, lambda header: header.sop_uid).values():
         first = min(same, key=lambda header: header.path)
         content = first.path.read_bytes() if len(same) > 1 else b""
         for other in same:
@@ -171,15 +161,15 @@ def _parts(name: str, headers: list[Header]) -> list[Outcome]:
             if not header.frames:
                 raise InputError("ENHANCED_UNSUPPORTED", "it describes no frames. Export it again.")
             for frame in header.frames:
-                _require_geometry(frame)
+                require_geometry(frame)
         except InputError as error:
             unusable.setdefault((error.code, str(error)), []).append(header)
     if unusable:
         (code, reason), _ = next(iter(unusable.items()))
         return [not_used(name, headers, "refused", code, reason, headers[0].series_uid)]
-    for group in _grouped(headers, _grid_key).values():
-        for frames in _by_direction(frame for header in group for frame in header.frames):
-            stacks += _grouped(frames, lambda frame: (frame.contrast, frame.pixel_spacing)).values()
+    for group in grouped(headers, _grid_key).values():
+        for frames in by_direction(frame for header in group for frame in header.frames):
+            stacks += grouped(frames, lambda frame: (frame.contrast, frame.pixel_spacing)).values()
     stacks.sort(key=lambda frames: min((by_path[f.path].instance_number, f.path, f.index) for f in frames))
     found: list[Outcome] = []
     for stack in stacks:
@@ -191,63 +181,16 @@ def _grid_key(header: Header) -> tuple[Hashable, ...]:
     return header.sop_class, header.rows, header.columns
 
 
-def _require_geometry(frame: Frame) -> None:
-    if len(frame.position) != 3 or len(frame.pixel_spacing) != 2 or len(frame.orientation) != 6:
-        raise InputError("NO_GEOMETRY", "its header does not say where its slices lie. Export it again.")
-    if not np.isfinite((*frame.position, *frame.pixel_spacing)).all() or min(frame.pixel_spacing) <= 0:
-        raise InputError("NO_GEOMETRY", "position or pixel spacing are not usable numbers. Export it again.")
-    if frame.slope == 0 or not np.isfinite((frame.slope, frame.intercept)).all():
-        raise InputError("BAD_SCALING", "its rescale slope is zero or not a number. Export it again.")
-    slice_normal(frame.orientation)
-
-
-def _by_direction(frames: Iterable[Frame]) -> list[list[Frame]]:
-    """Frames with one orientation each, to 1e-4 (directions are printed with few digits)."""
-    clusters: list[list[Frame]] = []
-    for frame in frames:
-        for cluster in clusters:
-            if np.allclose(cluster[0].orientation, frame.orientation, rtol=0, atol=1e-4):
-                cluster.append(frame)
-                break
-        else:
-            clusters.append([frame])
-    return clusters
-
-
 def _volumes_of_stack(name: str, stack: list[Frame], by_path: Mapping[Path, Header]) -> list[Outcome]:
     files = _files_of(stack, by_path)
     try:
-        return [_volume(name, frames, by_path) for frames in _separate(stack)]
+        return [_volume(name, frames, by_path) for frames in separate(stack)]
     except InputError as error:
         return [not_used(name, files, "refused", error.code, str(error), files[0].series_uid)]
 
 
 def _files_of(frames: Iterable[Frame], by_path: Mapping[Path, Header]) -> list[Header]:
     return [by_path[path] for path in dict.fromkeys(frame.path for frame in frames)]
-
-
-def _separate(frames: list[Frame]) -> list[list[Frame]]:
-    """Take apart volumes that lie in the same place by the first header fields that do so. A split is believed only
-    if every part then fills the same positions; where none does, the frames stay together and are refused later."""
-    if not _coincide(frames):
-        return [frames]
-    parts = [frames]
-    for index in range(len(frames[0].passes)):
-        finer = [p for part in parts for p in _grouped(part, lambda frame: frame.passes[index][1]).values()]  # noqa: B023
-        if len(finer) == len(parts) or len({_places(part) for part in finer}) != 1:
-            continue
-        parts = finer
-        if not any(_coincide(part) for part in parts):
-            return parts
-    return [frames]
-
-
-def _places(frames: list[Frame]) -> tuple[tuple[float, ...], ...]:
-    return tuple(sorted({tuple(round(value, 2) for value in frame.position) for frame in frames}))
-
-
-def _coincide(frames: list[Frame]) -> bool:
-    return len(_places(frames)) < len(frames)
 
 
 def _volume(name: str, frames: list[Frame], by_path: Mapping[Path, Header]) -> DicomVolume:
@@ -296,9 +239,7 @@ def _one_file_one_volume(name: str, found: list[Outcome], by_path: Mapping[Path,
     """A file is written back whole, so all its frames must be in one volume: time points become the T axis of
     one; anything else that shares a file (echoes, stacks) is refused."""
     multi = [item for item in found if isinstance(item, DicomVolume) and item.headers[0].kind == "enhanced"]
-    shared = {
-        path for path, n in _counts(header.path for item in multi for header in item.headers).items() if n > 1
-    }
+    shared = {path for path, n in _counts(header.path for item in multi for header in item.headers).items() if n > 1}
     together = [item for item in multi if any(header.path in shared for header in item.headers)]
     if not together:
         return found

@@ -58,9 +58,7 @@ def derived_files(
         sources=tuple((header.sop_class, header.sop_uid) for header in headers) if all_sources else None,
     )
     where = {
-        (frame.path, frame.index): (k, t)
-        for k, slot in enumerate(source.volume.frames)
-        for t, frame in enumerate(slot)
+        (frame.path, frame.index): (k, t) for k, slot in enumerate(source.volume.frames) for t, frame in enumerate(slot)
     }
     for header in headers:
         yield _derived_file(volume, header, where, derivation)
@@ -74,9 +72,7 @@ def _derived_file(
         elements = plain(dataset, signed=bool(dataset.PixelRepresentation))
         fill_identity(elements, dataset)
     if string(elements, "SOPInstanceUID") != header.sop_uid or len(pixels) != len(header.frames):
-        raise InputError(
-            "CHANGED_FILE", "A source file has changed since it was loaded. Load the series again."
-        )
+        raise InputError("CHANGED_FILE", "A source file has changed since it was loaded. Load the series again.")
     stored = without_unused_bits(pixels, bits)
     result = stored.copy()
     clipped = 0

@@ -98,11 +98,7 @@ def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
                 (files if _regular_inside(path, inside) else links).append(path)
             else:
                 (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
-    odd = (
-        [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")]
-        if links
-        else []
-    )
+    odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
     if special:
         odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
     return sorted(files), odd
@@ -182,9 +178,7 @@ def _file_scans(niftis: list[Path], itks: list[Path], base: Path) -> tuple[list[
 
 def _refused(path: Path, base: Path, error: InputError) -> NotUsed:
     name = file_id(path, base)
-    return NotUsed(
-        id=name, paths=(path,), status="refused", code=error.code, reason=f"File {name}: it {error}"
-    )
+    return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=f"File {name}: it {error}")
 
 
 def _nifti_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
@@ -197,9 +191,7 @@ def _nifti_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
             yield _refused(path, base, error)
             continue
         if header.is_label or nifti.is_mask(path):
-            yield replace(
-                _many([path], base, "LABEL_MAP", "labels or a mask, not a scan"), id=file_id(path, base)
-            )
+            yield replace(_many([path], base, "LABEL_MAP", "labels or a mask, not a scan"), id=file_id(path, base))
             continue
         yield FileScan(
             id=file_id(path, base),

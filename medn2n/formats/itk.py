@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from medn2n.core.geometry import RAS_FROM_LPS, usable_affine
 from medn2n.core.scaling import outside_field, to_physical, to_stored
@@ -53,9 +53,7 @@ def read_header(path: Path) -> ItkHeader:
         sitk.sitkComplexFloat32,
         sitk.sitkComplexFloat64,
     ):
-        raise InputError(
-            "UNSUPPORTED_DTYPE", "holds colour, vector or complex values. Convert it to single numbers."
-        )
+        raise InputError("UNSUPPORTED_DTYPE", "holds colour, vector or complex values. Convert it to single numbers.")
     return _header(reader)
 
 
@@ -68,8 +66,7 @@ def _quietly(call: Any) -> Any:
     except RuntimeError as error:
         text = str(error).lower()
         early = any(
-            word in text
-            for word in ("unexpected end", "premature", "could not read", "truncat", "not be read")
+            word in text for word in ("unexpected end", "premature", "could not read", "truncat", "not be read")
         )
         code = "TRUNCATED" if early else "UNREADABLE"
         raise InputError(code, "cannot be read to its end, or is damaged. Copy it again.") from None
@@ -115,9 +112,7 @@ def _stored(image: Any, frame: int | None) -> npt.NDArray[Any]:
         return stored
     times = stored.shape[3] if stored.ndim == 4 else 1
     if not 0 <= frame < times:
-        raise InputError(
-            "NO_SUCH_FRAME", f"frame {frame} was asked for, the file holds {times} (they count from 0)."
-        )
+        raise InputError("NO_SUCH_FRAME", f"frame {frame} was asked for, the file holds {times} (they count from 0).")
     return stored[..., frame] if stored.ndim == 4 else stored
 
 

@@ -84,13 +84,9 @@ class ScanReader(ImageReader):  # type: ignore[misc]  # monai has no types
 def _require_one_grid(volumes: list[Volume]) -> None:
     first = volumes[0]
     if len(volumes) > 1 and first.voxels.ndim != 3:
-        raise InputError(
-            "DIFFERENT_GRIDS", "A list of scans must be 3D each; name one frame of a 4D file as #frame=N."
-        )
+        raise InputError("DIFFERENT_GRIDS", "A list of scans must be 3D each; name one frame of a 4D file as #frame=N.")
     for index, volume in enumerate(volumes[1:], start=2):
-        if volume.voxels.shape != first.voxels.shape or not np.allclose(
-            volume.affine, first.affine, rtol=0, atol=1e-3
-        ):
+        if volume.voxels.shape != first.voxels.shape or not np.allclose(volume.affine, first.affine, rtol=0, atol=1e-3):
             raise InputError(
                 "DIFFERENT_GRIDS",
                 f"Scan {index} of {len(volumes)} has grid {volume.voxels.shape} in another place than the first, "

@@ -8,8 +8,6 @@ which describe the old values, are set to 0.
 from __future__ import annotations
 
 import gzip
-import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,39 +16,35 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.geometry import usable_affine
 from medn2n.core.scaling import outside_field, to_physical, to_stored
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
+from medn2n.formats.nifti_header import (
+    SUFFIXES,
+    NiftiHeader,
+    header_path,
+    is_mask,
+    is_nifti,
+    modality_of,
+    read_bytes,
+    read_header,
+)
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-_MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; millimetres and "unknown" are millimetres
-_LABEL_INTENT = 1002
-_MR_SUFFIXES = {
-    "T1w", "T2w", "T1rho", "T1map", "T2map", "T2star", "T2starw", "FLAIR", "FLASH", "PDw", "PDT2", "PDmap", "angio",
-    "inplaneT1", "inplaneT2", "bold", "cbv", "sbref", "dwi", "asl", "m0scan", "epi", "magnitude", "magnitude1",
-    "magnitude2", "defacemask", "UNIT1", "MEGRE", "MESE", "MP2RAGE", "VFA", "IRT1", "MTR", "MTS", "MPM", "TB1EPI",
-}  # fmt: skip
-_MASK_SUFFIXES = {"mask", "dseg", "probseg", "label", "seg"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NiftiHeader:
-    """What one file says. head: bytes before the voxels. shape: as stored; `grid`: 3 or 4 axes. data_path: the file
-    with the voxels (the .img of a pair). slope, intercept: 1, 0 where the header gives none."""
-
-    path: Path
-    data_path: Path
-    header: Any
-    head: bytes
-    shape: tuple[int, ...]
-    grid: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-    slope: float
-    intercept: float
-    affine: npt.NDArray[np.float64]
-    is_label: bool
+__all__ = [
+    "Encoded",
+    "NiftiHeader",
+    "NiftiSource",
+    "encode_like",
+    "encode_new",
+    "gzipped",
+    "header_path",
+    "is_mask",
+    "is_nifti",
+    "modality_of",
+    "read_header",
+    "read_stored",
+    "read_volume",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,149 +55,9 @@ class NiftiSource:
     frame: int | None = None
 
 
-def is_nifti(path: Path) -> bool:
-    """By name: .nii, .hdr or .img, perhaps with .gz."""
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def header_path(path: Path) -> Path:
-    """The .hdr that belongs to a .img; any other path as it is."""
-    for image, header in ((".img.gz", ".hdr.gz"), (".img", ".hdr"), (".IMG", ".HDR")):
-        if path.name.endswith(image):
-            return path.with_name(path.name[: -len(image)] + header)
-    return path
-
-
-def _open(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")
-
-
-def _read(path: Path, count: int = -1) -> bytes:
-    """Unzipped bytes from the start. InputError TRUNCATED where a gzip stream is damaged or ends early."""
-    try:
-        with _open(path) as file:
-            data: bytes = file.read(count)
-            return data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            "TRUNCATED", f"its gzip stream is damaged or ends early ({type(error).__name__}). Copy it again."
-        ) from None
-    except OSError as error:
-        raise InputError(
-            "UNREADABLE", f"cannot be read ({type(error).__name__}). Check that it is there."
-        ) from None
-
-
-def read_header(path: Path) -> NiftiHeader:
-    """Header and extensions of a .nii or .hdr. InputError UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE, UNSUPPORTED_SHAPE,
-    BAD_GEOMETRY, BAD_SCALING or TRUNCATED; voxels are not read."""
-    path = header_path(path)
-    block = _read(path, 540)
-    if len(block) < 348:
-        raise InputError("TRUNCATED", f"holds {len(block)} bytes, a NIfTI header needs 348. Copy it again.")
-    kind, size, single = _kind(block)
-    header = kind(block[:size], check=False)
-    offset = max(int(header["vox_offset"]), size) if single else int(header["vox_offset"])
-    head = _read(path, offset) if single else _read(path)
-    try:
-        shape = tuple(int(length) for length in header.get_data_shape())
-        dtype = header.get_data_dtype()
-        slope, intercept = header.get_slope_inter()
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-    except Exception as error:  # nibabel's own kinds, which may quote the header
-        raise InputError(
-            "UNREADABLE", f"its NIfTI header is not valid ({type(error).__name__}). Convert it again."
-        ) from None
-    affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
-    if not usable_affine(affine):
-        raise InputError(
-            "BAD_GEOMETRY", "its affine is singular or not finite. Convert it again from its source."
-        )
-    return NiftiHeader(
-        path=path,
-        data_path=path if single else _image_of(path),
-        header=header,
-        head=head,
-        shape=shape,
-        grid=_grid(shape),
-        dtype=_real(dtype),
-        offset=offset,
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
-        affine=affine,
-        is_label=int(header["intent_code"]) == _LABEL_INTENT,
-    )
-
-
-def _kind(block: bytes) -> tuple[Any, int, bool]:
-    """Header class, its size, and whether the voxels follow in the same file."""
-    if block[344:347] in (b"n+1", b"ni1"):
-        return (
-            (nib.Nifti1Header if block[345:346] == b"+" else nib.nifti1.Nifti1PairHeader),
-            348,
-            block[345:346] == b"+",
-        )
-    if len(block) >= 540 and block[4:7] in (b"n+2", b"ni2"):
-        return (
-            (nib.Nifti2Header if block[5:6] == b"+" else nib.nifti2.Nifti2PairHeader),
-            540,
-            block[5:6] == b"+",
-        )
-    raise InputError("UNSUPPORTED_FORMAT", "is not NIfTI (its magic bytes are missing). Convert it to NIfTI.")
-
-
-def _image_of(path: Path) -> Path:
-    for header, image in ((".hdr.gz", ".img.gz"), (".hdr", ".img"), (".HDR", ".IMG")):
-        if path.name.endswith(header):
-            return path.with_name(path.name[: -len(header)] + image)
-    raise InputError(
-        "UNSUPPORTED_FORMAT", "is the header of a NIfTI pair but is not named .hdr. Rename both files."
-    )
-
-
-def _grid(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(I,J,K) or (I,J,K,T): missing axes are 1 long, and axes of length 1 beyond the third are dropped."""
-    grid = (*shape, 1, 1, 1)[: max(3, len(shape))]
-    grid = grid[:3] + tuple(length for length in grid[3:] if length != 1)
-    if len(grid) > 4 or min(grid) < 1:
-        raise InputError(
-            "UNSUPPORTED_SHAPE", f"has shape {shape}, expected (I,J,K) or (I,J,K,T). Split it into volumes."
-        )
-    return grid
-
-
-def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
-        raise InputError(
-            "UNSUPPORTED_DTYPE",
-            "holds complex, colour or 128-bit values. Convert it to real numbers (magnitude) of at most 64 bits.",
-        )
-    return dtype
-
-
-def modality_of(path: Path) -> str:
-    """ "MR" or "CT" where the BIDS suffix or the sidecar's Modality says so, else ""."""
-    stem = path.name.split(".")[0]
-    if stem.rpartition("_")[2] in _MR_SUFFIXES:
-        return "MR"
-    try:
-        sidecar = json.loads(path.with_name(stem + ".json").read_text(encoding="utf-8"))
-        modality = str(sidecar.get("Modality", "")).upper()
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return modality if modality in ("CT", "MR") else ""
-
-
-def is_mask(path: Path) -> bool:
-    """Whether the BIDS suffix says that the file holds labels."""
-    return path.name.split(".")[0].rpartition("_")[2] in _MASK_SUFFIXES
-
-
 def read_stored(header: NiftiHeader) -> npt.NDArray[Any]:
     """Stored numbers, shape `header.grid`, dtype and byte order of the file. InputError TRUNCATED."""
-    data = _read(header.data_path)
+    data = read_bytes(header.data_path)
     needed = int(np.prod(header.grid)) * header.dtype.itemsize
     if len(data) < header.offset + needed:
         raise InputError(
@@ -235,9 +89,7 @@ def _frame_of(stored: npt.NDArray[Any], frame: int | None) -> npt.NDArray[Any]:
         return stored
     times = stored.shape[3] if stored.ndim == 4 else 1
     if not 0 <= frame < times:
-        raise InputError(
-            "NO_SUCH_FRAME", f"frame {frame} was asked for, the file holds {times} (they count from 0)."
-        )
+        raise InputError("NO_SUCH_FRAME", f"frame {frame} was asked for, the file holds {times} (they count from 0).")
     return stored[..., frame] if stored.ndim == 4 else stored
 
 

@@ -30,9 +30,7 @@ def load(reference: str | Path, *, root: Path | None = None, modality: str = "")
     parsed = _parse(reference)
     path = Path(parsed.path) if root is None else Path(root) / parsed.path
     if not path.exists():
-        raise InputError(
-            "MISSING_FILE", "The scan does not exist. Check the path, and the folder it starts from."
-        )
+        raise InputError("MISSING_FILE", "The scan does not exist. Check the path, and the folder it starts from.")
     if path.is_file() and nifti.is_nifti(path):
         return nifti.read_volume(path, frame=parsed.frame, modality=modality)
     if path.is_file() and path.name.lower().endswith(ITK_SUFFIXES):
@@ -124,9 +122,7 @@ def _nothing(found: Found, parsed: ScanReference) -> None:
     if refused:
         raise InputError(refused[0].code, refused[0].reason)
     if parsed.series is not None and found.dicom:
-        raise InputError(
-            "NO_SUCH_SERIES", f"The folder holds {len(found.dicom)} series, but not the one named."
-        )
+        raise InputError("NO_SUCH_SERIES", f"The folder holds {len(found.dicom)} series, but not the one named.")
     codes = sorted({item.code for item in found.not_used})
     passed = f" Passed over: {', '.join(codes)}." if codes else ""
     raise NothingToDo(f"There is no CT or MR image series here.{passed}")
@@ -138,9 +134,7 @@ def _frame(volume: Volume, frame: int | None) -> Volume:
         return volume
     times = volume.voxels.shape[3] if volume.voxels.ndim == 4 else 1
     if not 0 <= frame < times:
-        raise InputError(
-            "NO_SUCH_FRAME", f"frame {frame} was asked for, there are {times} (they count from 0)."
-        )
+        raise InputError("NO_SUCH_FRAME", f"frame {frame} was asked for, there are {times} (they count from 0).")
     if times == 1:
         return volume
     padding = None if volume.padding is None else volume.padding[..., frame]

@@ -92,9 +92,7 @@ def planned_files(
     as_nifti = format == "nifti" and not isinstance(source, NiftiSource)
     if folder.name.lower().endswith(_NAMES) and not folder.is_dir():
         if len(files) > 1 and not as_nifti:
-            raise UsageError(
-                f"The output is a file name, but the scan has {len(files)} files. Name a folder."
-            )
+            raise UsageError(f"The output is a file name, but the scan has {len(files)} files. Name a folder.")
         return (folder,)
     base = (relative_to or _base(source)).absolute()
     places = [_mirrored(file, base) for file in files]
@@ -104,10 +102,7 @@ def planned_files(
         places = [places[0].with_name(_stem(places[0]) + ".nii.gz")]
     frame = getattr(source, "frame", None)
     if frame is not None:
-        places = [
-            place.with_name(f"{_stem(place)}_frame{frame}{place.name[len(_stem(place)) :]}")
-            for place in places
-        ]
+        places = [place.with_name(f"{_stem(place)}_frame{frame}{place.name[len(_stem(place)) :]}") for place in places]
     return tuple(folder / place for place in places)
 
 
@@ -121,9 +116,7 @@ def _mirrored(file: Path, base: Path) -> Path:
     try:
         return file.relative_to(base)
     except ValueError:
-        raise UsageError(
-            "A source file does not lie below the folder whose paths the output mirrors."
-        ) from None
+        raise UsageError("A source file does not lie below the folder whose paths the output mirrors.") from None
 
 
 def _source(volume: Volume) -> DicomSource | NiftiSource | ItkSource:
@@ -146,23 +139,17 @@ def _base(source: DicomSource | NiftiSource | ItkSource) -> Path:
     return source.base if isinstance(source, DicomSource) else source.path.parent
 
 
-def _check(
-    volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype: Dtype, format_: Format
-) -> None:
+def _check(volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype: Dtype, format_: Format) -> None:
     if isinstance(source, DicomSource):
         if dtype == "float32" and format_ != "nifti":
-            raise UsageError(
-                "DICOM CT and MR images hold whole numbers: --dtype float32 goes with --format nifti."
-            )
+            raise UsageError("DICOM CT and MR images hold whole numbers: --dtype float32 goes with --format nifti.")
         if format_ == "nifti" and volume.slice_positions_mm is not None:
             raise InputError(
                 "UNEVEN_SPACING",
                 f"Series {source.volume.id}: slices lie unevenly, which NIfTI cannot say. Write DICOM.",
             )
     elif format_ == "dicom":
-        raise UsageError(
-            "Only a scan that came as DICOM can be written as DICOM: nothing else holds its header."
-        )
+        raise UsageError("Only a scan that came as DICOM can be written as DICOM: nothing else holds its header.")
 
 
 def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwrite: bool) -> None:
@@ -174,9 +161,7 @@ def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwri
         if target.resolve() in originals:
             raise UsageError("The output would replace its own source. Name another folder.")
         if target.is_dir() or (target.exists() and not overwrite and not dicom_write.is_own_output(target)):
-            raise UsageError(
-                "A file that medn2n did not write is in the way. Name another folder, or --overwrite."
-            )
+            raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
 
 
 def _write_nifti(staged: Staged, targets: tuple[Path, ...], encoded: nifti.Encoded) -> int:

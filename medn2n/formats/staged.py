@@ -35,9 +35,7 @@ class Staged:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise TryLater(
-                f"The result cannot be written ({error.strerror}). Free space, then run again."
-            ) from None
+            raise TryLater(f"The result cannot be written ({error.strerror}). Free space, then run again.") from None
 
     def folder(self, parent: Path) -> Path:
         """An empty folder beside the targets, for writers that need the final names; see `take`."""

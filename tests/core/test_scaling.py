@@ -18,7 +18,9 @@ OFFSETS = st.sampled_from([0.0, -1024.0, 3.3])
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), slope=SLOPES, intercept=OFFSETS)
-def test_unchanged_values_come_back_bit_identical(data: st.DataObject, dtype: str, slope: float, intercept: float) -> None:
+def test_unchanged_values_come_back_bit_identical(
+    data: st.DataObject, dtype: str, slope: float, intercept: float
+) -> None:
     stored = data.draw(arrays.arrays(dtype, (3, 4)))
     with np.errstate(over="ignore", invalid="ignore"):
         values = to_physical(stored, slope, intercept)
@@ -29,7 +31,9 @@ def test_unchanged_values_come_back_bit_identical(data: st.DataObject, dtype: st
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), slope=SLOPES, intercept=OFFSETS, signed=st.booleans())
-def test_changed_values_are_within_half_a_step(data: st.DataObject, slope: float, intercept: float, signed: bool) -> None:
+def test_changed_values_are_within_half_a_step(
+    data: st.DataObject, slope: float, intercept: float, signed: bool
+) -> None:
     stored = data.draw(arrays.arrays("i2" if signed else "u2", (3, 4), elements=st.integers(100, 2000)))
     change = data.draw(arrays.arrays("f4", (3, 4), elements=st.floats(-50, 50, width=32)))
     wanted = to_physical(stored, slope, intercept) + change * np.float32(abs(slope))

@@ -35,9 +35,7 @@ def test_identity_is_bit_identical(tmp_path: Path, dtype: str, name: str) -> Non
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("version", [1, 2])
 def test_versions_and_byte_orders(tmp_path: Path, endian: str, version: int) -> None:
-    stored = build.nifti(
-        tmp_path / "a.nii", shape=(4, 3, 5, 6), endian=endian, version=version, slope=2, intercept=1
-    )
+    stored = build.nifti(tmp_path / "a.nii", shape=(4, 3, 5, 6), endian=endian, version=version, slope=2, intercept=1)
     volume = load(tmp_path / "a.nii")
     np.testing.assert_allclose(volume.voxels, stored.astype(np.float64) * 2 + 1, rtol=1e-6)
     np.testing.assert_array_equal(volume.affine, nib.load(tmp_path / "a.nii").affine)
@@ -94,7 +92,9 @@ def test_one_frame_of_a_4d_file(tmp_path: Path) -> None:
     assert refused.value.code == "NO_SUCH_FRAME"
 
 
-@pytest.mark.parametrize(("shape", "grid"), [((4, 3), (4, 3, 1)), ((4, 3, 2, 1), (4, 3, 2)), ((4, 3, 2, 1, 5), (4, 3, 2, 5))])
+@pytest.mark.parametrize(
+    ("shape", "grid"), [((4, 3), (4, 3, 1)), ((4, 3, 2, 1), (4, 3, 2)), ((4, 3, 2, 1, 5), (4, 3, 2, 5))]
+)
 def test_axes_of_length_one(tmp_path: Path, shape: tuple[int, ...], grid: tuple[int, ...]) -> None:
     data = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
     nib.save(nib.Nifti1Image(data, np.diag([2, 2, 2, 1])), tmp_path / "a.nii")

@@ -1,0 +1,73 @@
+"""Which DICOM objects are denoised: CT and MR images with measured grey values. The rest is passed over or refused."""
+
+from __future__ import annotations
+
+from medn2n.formats.dicom_elements import Elements, items, number, string, strings
+
+
+def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole: bool) -> tuple[str, str, str] | None:
+    """Why this object is not to be denoised; None for an image that can be."""
+    image_type = tuple(value.upper() for value in strings(elements, "ImageType"))
+    photometric = string(elements, "PhotometricInterpretation")
+    if sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
+        return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
+    if not modality:
+        return "passed", "NOT_CT_MR", "not a CT or MR image (another kind of DICOM object)"
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
+        return "passed", "COLOUR", "a colour image, not measured grey values"
+    if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
+        return "passed", "LOCALIZER", "a localizer (planning image)"
+    if _component(elements, image_type) not in ("", "MAGNITUDE"):
+        return (
+            "passed",
+            "NOT_MAGNITUDE",
+            "a phase, real or imaginary image; only magnitude images are denoised",
+        )
+    return _refusal(elements, image_type, syntax, whole)
+
+
+def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole: bool) -> tuple[str, str, str] | None:
+    if "MOSAIC" in image_type:
+        return (
+            "refused",
+            "MOSAIC",
+            "a Siemens mosaic (many slices tiled into one image). Export it as enhanced MR.",
+        )
+    if items(elements, "ModalityLUTSequence"):
+        return (
+            "refused",
+            "MODALITY_LUT",
+            "its values pass a lookup table (Modality LUT) that cannot be inverted.",
+        )
+    if not syntax:
+        return "refused", "NOT_DICOM", "its file header names no transfer syntax. Export it again."
+    if not whole:
+        return "refused", "TRUNCATED", "the file ends before its pixel data does. Copy or export it again."
+    bits, high = number(elements, "BitsStored"), number(elements, "HighBit")
+    if number(elements, "BitsAllocated") not in (8, 16) or bits is None or high != bits - 1:
+        return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
+    if not string(elements, "SOPInstanceUID"):
+        return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    if string(elements, "ConcatenationUID"):
+        return (
+            "refused",
+            "ENHANCED_UNSUPPORTED",
+            "it is one part of a concatenation. Export it as one object.",
+        )
+    return None
+
+
+def _component(elements: Elements, image_type: tuple[str, ...]) -> str:
+    """MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED, or "" where the header does not say (CT, most MR)."""
+    named = string(elements, "ComplexImageComponent").upper()
+    if named:
+        return named
+    words = {
+        "P": "PHASE",
+        "PHASE": "PHASE",
+        "R": "REAL",
+        "REAL": "REAL",
+        "I": "IMAGINARY",
+        "IMAGINARY": "IMAGINARY",
+    }
+    return next((words[value] for value in image_type[2:] if value in words), "")
