@@ -11,14 +11,10 @@ import numpy.typing as npt
 
 from medn2n.core import noise
 
-STEADY_SHARE = (
-    0.03  # the first volumes before T1 saturation are brighter by 5-60 %; drift of a series stays below 2 %
-)
+STEADY_SHARE = 0.03  # the first volumes before T1 saturation are brighter by 5-60 %; drift of a series stays below 2 %
 STEADY_SPREADS = 5.0  # a level this many robust standard deviations off is no drift either
 MOST_UNSTEADY = 10  # longer approaches to steady state do not occur at TR ≥ 0.5 s
-LEVEL_GAP = (
-    0.10  # between b-values, echoes or contrast phases; repeats of one weighting lie within a few per cent
-)
+LEVEL_GAP = 0.10  # between b-values, echoes or contrast phases; repeats of one weighting lie within a few per cent
 SAME_B = 25.0  # s/mm²: scanners write 0, 5 or 995 for what was asked as 0 and 1000
 SAME_DIRECTION = 0.9994  # |cosine|, 2 degrees: opposite directions weight alike
 ZERO_B = 50.0  # below this the direction does not matter
@@ -66,12 +62,10 @@ def by_level(frames: Sequence[int], levels: Sequence[float]) -> list[tuple[int, 
     return sorted(tuple(sorted(group)) for group in groups)
 
 
-def by_gradient(
-    b_values: Sequence[float], directions: Sequence[Sequence[float]] | None
-) -> list[tuple[int, ...]]:
+def by_gradient(b_values: Sequence[float], directions: Sequence[Sequence[float]] | None) -> list[tuple[int, ...]]:
     """Frames with the same b-value and the same direction or its opposite; without directions, only b ≈ 0."""
     groups: list[list[int]] = []
-    for frame, b_value in enumerate(b_values):
+    for frame in range(len(b_values)):
         home = next((g for g in groups if _same_weighting(g[0], frame, b_values, directions)), None)
         if home is None:
             groups.append([frame])

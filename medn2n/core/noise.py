@@ -46,9 +46,7 @@ class Blocks:
 
     def chosen(self, keep: Array) -> Blocks:
         """The blocks that `keep` (boolean or index array) names."""
-        return Blocks(
-            residual=self.residual[keep], mean=self.mean[keep], corner=self.corner[keep], side=self.side
-        )
+        return Blocks(residual=self.residual[keep], mean=self.mean[keep], corner=self.corner[keep], side=self.side)
 
 
 def is_magnitude(voxels: Array, padding: BoolArray | None = None) -> bool:

@@ -76,10 +76,14 @@ class PairResult:
     noise_lag1: tuple[float, float] = (0.0, 0.0)
 
     def figures(self) -> dict[str, float]:
-        """Flat name → value, for the manifest."""
-        names = ("gain", "gain_error", "offset", "offset_error", "mismatch_sigmas", "sigma_first", "sigma_second",
-                 "sigma_pair", "noise_correlation", "noise_correlation_error", "smallest_shared_noise", "edge_ratio", "coarse_ratio",
-                 "anatomy_correlation")  # fmt: skip
+        """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
+        would be the anatomy's."""
+        names = [
+            "gain", "gain_error", "offset", "offset_error", "mismatch_sigmas", "sigma_first", "sigma_second",
+            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation",
+        ]  # fmt: skip
+        if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
+            names += ["noise_correlation", "noise_correlation_error"]
         figures = {name: float(getattr(self, name)) for name in names}
         for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
             figures[f"shift_{axis}_voxels"] = shift
@@ -163,7 +167,7 @@ def _figures(
         sigma_pair=sigma_pair,
         noise_correlation=shared.correlation,
         noise_correlation_error=shared.error,
-        smallest_shared_noise=max(shared.correlation, 0.0) + 2 * shared.error,
+        smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
         anatomy_correlation=anatomy_correlation(first, second, fit),

@@ -153,9 +153,7 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
             found = _block_correlation(ones.chosen(keep), twos.chosen(keep), region)
             if best is None or found.correlation + found.error < best.correlation + best.error:
                 best = found
-    return best or SharedNoise(
-        correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False
-    )
+    return best or SharedNoise(correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False)
 
 
 def _block_correlation(ones: noise.Blocks, twos: noise.Blocks, region: str) -> SharedNoise:
@@ -248,8 +246,6 @@ def _solve(columns: Array, target: Array, noise_columns: Array, share: float) ->
         residual = np.abs(target - columns @ solution)
         limit = 3 * 1.4826 * np.median(residual) + 1e-12
         weights = np.minimum(1, limit / np.maximum(residual, 1e-12))
-    left_out = np.stack(
-        [np.linalg.solve(total - n + ridge, aim - r) for n, r in zip(normal, right, strict=True)]
-    )
+    left_out = np.stack([np.linalg.solve(total - n + ridge, aim - r) for n, r in zip(normal, right, strict=True)])
     error = np.sqrt((GROUPS - 1) / GROUPS * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
     return solution, error

@@ -13,9 +13,7 @@ import numpy as np
 
 from medn2n.core.catalogue import Scalar, Series
 
-GRID_TOLERANCE_MM = (
-    1e-3  # positions are written with four decimals or more; a real move is a hundred times larger
-)
+GRID_TOLERANCE_MM = 1e-3  # positions are written with four decimals or more; a real move is a hundred times larger
 NUMBER_TOLERANCE = 1e-3  # relative; TE 29.999 and 30 are one protocol
 
 Rule = Callable[[Series, Series], str | None]
@@ -146,11 +144,7 @@ _NUMBERS = (
 def _number_rule(key: str, words: str, unit: str) -> Rule:
     def rule(first: Series, second: Series) -> str | None:
         values = _differ(first, second, key)
-        return (
-            None
-            if values is None
-            else f"they have different {words} ({values[0]:g} and {values[1]:g} {unit})"
-        )
+        return None if values is None else f"they have different {words} ({values[0]:g} and {values[1]:g} {unit})"
 
     rule.__name__ = f"other_{key}"
     return rule

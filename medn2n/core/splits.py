@@ -14,9 +14,7 @@ def place(subject: str) -> float:
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
 
 
-def split_subjects(
-    subjects: Iterable[str], *, validation: float = 0.2, test: float = 0.0
-) -> dict[str, Split]:
+def split_subjects(subjects: Iterable[str], *, validation: float = 0.2, test: float = 0.0) -> dict[str, Split]:
     """subject → split. Test takes the lowest places, validation the next. With two subjects or more, training and
     validation are never empty; a single subject goes to training, where slices are held out instead."""
     order = sorted(set(subjects), key=lambda subject: (place(subject), subject))

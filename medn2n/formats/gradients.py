@@ -27,9 +27,7 @@ def read_gradients(scan: Path, frames: int) -> Gradients | None:
         return None
     values = [number for row in _rows(values_file) for number in row]
     if len(values) != frames:
-        raise InputError(
-            "GRADIENT_TABLE", f"The .bval file holds {len(values)} b-values for {frames} frames."
-        )
+        raise InputError("GRADIENT_TABLE", f"The .bval file holds {len(values)} b-values for {frames} frames.")
     if not vectors_file.is_file():
         return Gradients(b_values=tuple(values), directions=None)
     rows = _rows(vectors_file)
@@ -46,6 +44,4 @@ def _rows(path: Path) -> list[list[float]]:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [[float(word) for word in line.replace(",", " ").split()] for line in lines if line.strip()]
     except ValueError:
-        raise InputError(
-            "GRADIENT_TABLE", "The gradient table beside the scan is not plain numbers."
-        ) from None
+        raise InputError("GRADIENT_TABLE", "The gradient table beside the scan is not plain numbers.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,10 +207,15 @@ def test_real_folder_of_repeats_and_decoys() -> None:
     root = os.environ.get("MEDN2N_DATA")
     if not root:
         pytest.skip("MEDN2N_DATA is not set")
-    manifest, decisions = found(Path(root) / "mr")
-    files = {image.partition("#")[0] for images in groups(manifest) for image in images}
-    for name in ("studyforrest_bold", "sct_spinal", "heudiconv_b0", "prostatex0207_skyra_dce", "hazen_snr_pairs"):
-        assert any(name in file for file in files)
-    for name in ("nih_ge_epi_motion", "t2tra", "t2cor", "remind", "sts001"):
-        assert not any(name in file for file in files)
+    wanted = ("heudiconv_b0", "skyra_dce", "Siemens_Aera", "GE_Explorer")
+    decoys = ("nih_ge_epi_motion", "t2tra", "remind", "ucsfbr06")
+    below = Path(root) / "mr"
+    everything = catalogue(below, modality="MR")
+    some = replace(
+        everything,
+        series=tuple(s for s in everything if any(name in f"{s.path}{s.files}" for name in (*wanted, *decoys))),
+    )
+    manifest, decisions = find_repeats(some, below, name="real", modality="MR")
+    assert len(groups(manifest)) == len(wanted)
+    assert not any(name in image for images in groups(manifest) for image in images for name in decoys)
     assert all(decision.reason for decision in decisions)
