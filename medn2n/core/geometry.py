@@ -20,7 +20,7 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Positions are printed with few digits, so steps jitter; 1.2 % of a step is far below what a 3D network can see.
 RELATIVE_TOLERANCE = 0.012
 SMALLEST_TOLERANCE_MM = 0.02
-SAME_PLACE_MM = 1e-3
+SAME_PLACE_MM = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def derived(source: Elements, pixels: bytes, derivation: Derivation, *, syntax: 
 
 
 def _kept(source: Elements) -> Elements:
-    """The source without private elements (they describe the original pixels), stale ones, group lengths, and curves."""
+    """The source without private elements (they describe the original pixels), stale ones, group lengths, curves."""
     stale = {tag(keyword) for keyword in _STALE}
     return {
         key: (vr, [_kept_nested(item) for item in value] if isinstance(value, list) else value)

@@ -1,4 +1,4 @@
-"""What an enhanced multi-frame object needs on top: frame types, and where each frame came from (PS3.3 C.7.6.16.2.6)."""
+"""What an enhanced multi-frame object needs on top: frame types, and where each frame comes from (C.7.6.16.2.6)."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
         columns=int(number(elements, "Columns") or 0),
         instance_number=int(number(elements, "InstanceNumber") or 0),
         frames=frames,
-        acquisition=acquisition(elements) if modality else {},
+        acquisition=acquisition(_with_first_frame(elements)) if modality else {},
         fault=verdict,
         own_output=any(
             string(item, "Manufacturer") == MANUFACTURER for item in items(elements, "ContributingEquipmentSequence")
@@ -222,6 +222,12 @@ def _enhanced_frames(path: Path, elements: Elements) -> tuple[Frame, ...]:
     return tuple(
         _frame(path, index, elements, [_flat(group), shared, elements]) for index, group in enumerate(per_frame)
     )
+
+
+def _with_first_frame(elements: Elements) -> Elements:
+    """An enhanced header with what its functional groups say of the first frame; any other header as it is."""
+    shared, frames = (items(elements, f"{kind}FunctionalGroupsSequence") for kind in ("Shared", "PerFrame"))
+    return {**_flat(frames[0] if frames else {}), **_flat(shared[0] if shared else {}), **elements}
 
 
 def _flat(group: Elements) -> Elements:

@@ -48,6 +48,10 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
         return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
     if not string(elements, "SOPInstanceUID"):
         return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    frames = int(number(elements, "NumberOfFrames") or 1)
+    per_frame = len(items(elements, "PerFrameFunctionalGroupsSequence"))
+    if frames > 1 and frames != per_frame:
+        return "refused", "ENHANCED_UNSUPPORTED", f"it has {frames} frames but says where {per_frame} of them lie."
     if string(elements, "ConcatenationUID"):
         return (
             "refused",

@@ -49,11 +49,10 @@ def derived_files(
     headers = source.volume.headers
     uid = uid_maker(provenance, random=random_uid)
     series = source.volume.series_uid or "|".join(sorted(header.sop_uid for header in headers))
-    part = f"|{source.volume.part}" if source.volume.part else ""
     derivation = Derivation(
         provenance=provenance,
         uid=uid,
-        series_uid=uid("series", series + part),
+        series_uid=uid("series", series),
         now=datetime.now(UTC),
         sources=tuple((header.sop_class, header.sop_uid) for header in headers) if all_sources else None,
     )

@@ -178,7 +178,7 @@ def _file_scans(niftis: list[Path], itks: list[Path], base: Path) -> tuple[list[
 
 def _refused(path: Path, base: Path, error: InputError) -> NotUsed:
     name = file_id(path, base)
-    return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=f"File {name}: it {error}")
+    return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=f"File {name}: {error}")
 
 
 def _nifti_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:

@@ -133,8 +133,8 @@ def read_volume(path: Path, *, frame: int | None = None, modality: str = "") -> 
 
 
 def write_like(source: ItkSource, volume: Volume, target: Path, *, dtype: str = "same") -> int:
-    """Write a copy of `source` that holds the voxels of `volume` to `target` (any of SUFFIXES, .mhd with its .raw beside
-    it). Returns the number of clipped voxels."""
+    """Write a copy of `source` that holds the voxels of `volume` to `target` (any of SUFFIXES; a .mhd gets its .raw).
+    Returns the number of clipped voxels."""
     image, voxels = _read_image(source.path), volume.voxels
     original = _stored(image, source.frame)
     if original.shape != voxels.shape:

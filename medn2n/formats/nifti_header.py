@@ -1,4 +1,4 @@
-"""The header of a NIfTI-1 or -2 file, single or pair, plain or gzipped, with the bytes before the voxels as they are."""
+"""The header of a NIfTI-1 or -2 file, single or pair, plain or gzipped, with the bytes before the voxels."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from medn2n.formats.dicom_series import DicomVolume
 from medn2n.formats.found import ITK_SUFFIXES, FileScan, Found, find
 from medn2n.formats.reference import ScanReference
 from medn2n.formats.scan_write import Written, planned_files, save
+from medn2n.log import keyed_id
 
 __all__ = ["Written", "load", "load_series", "planned_files", "save"]
 
@@ -31,10 +32,9 @@ def load(reference: str | Path, *, root: Path | None = None, modality: str = "")
     path = Path(parsed.path) if root is None else Path(root) / parsed.path
     if not path.exists():
         raise InputError("MISSING_FILE", "The scan does not exist. Check the path, and the folder it starts from.")
-    if path.is_file() and nifti.is_nifti(path):
-        return nifti.read_volume(path, frame=parsed.frame, modality=modality)
-    if path.is_file() and path.name.lower().endswith(ITK_SUFFIXES):
-        return _load_itk(path, parsed.frame, modality)
+    if path.is_file() and (nifti.is_nifti(path) or path.name.lower().endswith(ITK_SUFFIXES)):
+        name = keyed_id(Path(parsed.path).as_posix() if root is not None else path.name, "f")
+        return _load_file(path, name, parsed.frame, modality)
     return _frame(_one(_with_own_output(path), parsed, path, modality), parsed.frame)
 
 
@@ -43,7 +43,7 @@ def load_series(series: Series, *, root: Path, modality: str = "") -> Volume:
     read again for each. InputError as `load`."""
     parsed = ScanReference.parse(series.path) if series.format == "dicom" else ScanReference(path=series.path)
     if series.format != "dicom":
-        return load(Path(root) / parsed.path, modality=modality or series.modality)
+        return load(Path(parsed.path), root=Path(root), modality=modality or series.modality)
     files = [Path(root) / name for name in series.files]
     missing = sum(not path.is_file() for path in files)
     if missing:
@@ -51,7 +51,7 @@ def load_series(series: Series, *, root: Path, modality: str = "") -> Volume:
     found = find(Path(root), only=files)
     for item in found.dicom:
         if len(item.headers) == len(files):
-            return dicom_read.read_volume(item, Path(root))
+            return dicom_read.read_volume(replace(item, id=series.id, part=parsed.part), Path(root))
     if found.not_used:
         raise InputError(found.not_used[0].code, found.not_used[0].reason)
     raise InputError(
@@ -71,10 +71,16 @@ def _parse(reference: str | Path) -> ScanReference:
     return ScanReference.parse(reference)
 
 
-def _load_itk(path: Path, frame: int | None, modality: str) -> Volume:
-    from medn2n.formats import itk  # loads SimpleITK, which DICOM and NIfTI do not need
+def _load_file(path: Path, name: str, frame: int | None, modality: str) -> Volume:
+    """A scan that is a file of its own; its errors begin with the file's keyed id."""
+    try:
+        if nifti.is_nifti(path):
+            return nifti.read_volume(path, frame=frame, modality=modality)
+        from medn2n.formats import itk  # loads SimpleITK, which DICOM and NIfTI do not need
 
-    return itk.read_volume(path, frame=frame, modality=modality)
+        return itk.read_volume(path, frame=frame, modality=modality)
+    except InputError as error:
+        raise InputError(error.code, f"File {name}: {error}") from None
 
 
 def _with_own_output(path: Path) -> Found:
@@ -107,9 +113,7 @@ def _one(found: Found, parsed: ScanReference, path: Path, modality: str) -> Volu
     item = wanted[0]
     if isinstance(item, DicomVolume):
         return dicom_read.read_volume(item, path if path.is_dir() else path.parent)
-    if item.format == "nifti":
-        return nifti.read_volume(item.path, modality=modality)
-    return _load_itk(item.path, None, modality)
+    return _load_file(item.path, item.id, None, modality)
 
 
 def _nothing(found: Found, parsed: ScanReference) -> None:
