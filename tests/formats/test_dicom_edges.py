@@ -82,8 +82,12 @@ def test_truncated_implicit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("keyword", "value", "code"),
-    [("NumberOfFrames", 2, "ENHANCED_UNSUPPORTED"), ("SOPInstanceUID", "", "NO_IDENTITY"), ("BitsStored", 9, "UNSUPPORTED_PIXELS")],
-)  # fmt: skip
+    [
+        ("NumberOfFrames", 2, "ENHANCED_UNSUPPORTED"),
+        ("SOPInstanceUID", "", "NO_IDENTITY"),
+        ("BitsStored", 9, "UNSUPPORTED_PIXELS"),
+    ],
+)
 def test_refused_by_name(tmp_path: Path, keyword: str, value: object, code: str) -> None:
     def change(ds: FileDataset) -> None:
         setattr(ds, keyword, value)
