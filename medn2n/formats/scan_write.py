@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -59,19 +60,14 @@ def save(
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
     _check_targets(targets, _source_files(source), overwrite)
-    made_by = provenance or Provenance()
     with Staged() as staged:
         if isinstance(source, DicomSource) and format != "nifti":
-            clipped = 0
-            files = dicom_write.derived_files(
-                volume, source, made_by, random_uid=uid == "random", all_sources=sources == "all"
+            derived = dicom_write.derived_files(
+                volume, source, provenance or Provenance(), random_uid=uid == "random", all_sources=sources == "all"
             )
-            for target, file in zip(targets, files, strict=True):
-                staged.write(target, file.data)
-                clipped += file.clipped
+            clipped = _write_derived(staged, targets, derived)
         elif isinstance(source, NiftiSource):
-            encoded = nifti.encode_like(source, volume, dtype=dtype)
-            clipped = _write_nifti(staged, targets, encoded)
+            clipped = _write_nifti(staged, targets, nifti.encode_like(source, volume, dtype=dtype))
         elif format == "nifti":
             clipped = _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
         else:
@@ -162,6 +158,14 @@ def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwri
             raise UsageError("The output would replace its own source. Name another folder.")
         if target.is_dir() or (target.exists() and not overwrite and not dicom_write.is_own_output(target)):
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
+
+
+def _write_derived(staged: Staged, targets: tuple[Path, ...], derived: Iterator[dicom_write.DerivedFile]) -> int:
+    clipped = 0
+    for target, file in zip(targets, derived, strict=True):
+        staged.write(target, file.data)
+        clipped += file.clipped
+    return clipped
 
 
 def _write_nifti(staged: Staged, targets: tuple[Path, ...], encoded: nifti.Encoded) -> int:
