@@ -15,8 +15,10 @@ from typing import Any
 from medn2n.core.catalogue import Catalogue, Series
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
+from medn2n.formats.denoise_page import MAX_PICTURED
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
 from medn2n.formats.scan import load_series, planned_files, save
+from medn2n.formats.scan_write import Dtype, Format, Uid
 from medn2n.log import logger
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
@@ -24,7 +26,8 @@ from medn2n.stages.volume_to_denoised import Denoiser
 
 PICTURES_A_SERIES = 3
 NEEDS_A_MODALITY = (
-    "This file does not say whether it is CT or MR. Give --modality ct or --modality mr, name a --model, or use BIDS names."
+    "This file does not say whether it is CT or MR. "
+    "Give --modality ct or --modality mr, name a --model, or use BIDS names."
 )
 
 
@@ -35,11 +38,11 @@ class Options:
     model: str = "auto"
     modality: str = ""
     strength: float = 1.0
-    dtype: str = "same"
-    format: str = "same"
+    dtype: Dtype = "same"
+    format: Format = "same"
     device: str = "auto"
     threads: int | None = None
-    uid: str = "deterministic"
+    uid: Uid = "deterministic"
     dry_run: bool = False
     overwrite: bool = False
     report: bool = True
@@ -65,7 +68,7 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
     """
     _check_call(source, output, options)
     found = catalogue(source, modality=options.modality)
-    _check_space(found, source, output, options)
+    _check_space(found, output, options)
     base = source if source.is_dir() else source.parent
     run = _Run(source=source, base=base, output=output, options=options, before=read_record(output))
     for item in found.passed_over:
@@ -98,7 +101,9 @@ def _check_call(source: Path, output: Path, options: Options) -> None:
         raise UsageError("INPUT does not exist. Give a scan file, a series folder or a folder of studies.")
     inside, outside = output.resolve(), source.resolve()
     if inside == outside or outside in inside.parents:
-        raise UsageError("OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan.")
+        raise UsageError(
+            "OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan."
+        )
     if output.exists() and not output.is_dir():
         raise UsageError("OUTPUT exists and is not a folder.")
     if not 0.0 <= options.strength <= 1.0:
@@ -110,7 +115,7 @@ def _check_call(source: Path, output: Path, options: Options) -> None:
             raise UsageError(str(error)) from None
 
 
-def _check_space(found: Catalogue, source: Path, output: Path, options: Options) -> None:
+def _check_space(found: Catalogue, output: Path, options: Options) -> None:
     """Room for all copies, uncompressed, and the report; else TryLater before anything is written."""
     if options.dry_run:
         return
@@ -127,7 +132,8 @@ def _check_space(found: Catalogue, source: Path, output: Path, options: Options)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise TryLater(
-            f"The output disk has {free / 1e6:.0f} MB free, the copies may need {needed / 1e6:.0f} MB. Make room and repeat."
+            f"The output disk has {free / 1e6:.0f} MB free, the copies may need {needed / 1e6:.0f} MB. "
+            "Make room and repeat."
         )
 
 
@@ -210,9 +216,14 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         unit=volume.unit,
         figures=figures,
         clipped=written.clipped_voxels,
-        pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if options.report else (),
+        pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if _pictured(run) else (),
     )
     return record, page
+
+
+def _pictured(run: _Run) -> bool:
+    """Whether the page still has room: the pictures of a run are held in memory until its end."""
+    return run.options.report and sum(bool(page.pairs) for page in run.pages) < MAX_PICTURED
 
 
 def _denoiser(run: _Run, series: Series) -> Denoiser:

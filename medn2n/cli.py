@@ -129,9 +129,7 @@ def pair(
 
     if output is None and not dry_run:
         raise UsageError("Give -o MANIFEST.json, or --dry-run to see what would be in it.")
-    manifest, decisions = pair_scans(
-        scans, None if dry_run else output, declare=declare, modality=_upper(modality)
-    )
+    manifest, decisions = pair_scans(scans, None if dry_run else output, declare=declare, modality=_upper(modality))
     print(decision_lines(manifest, decisions))
     raise typer.Exit(0 if manifest.training or manifest.validation or manifest.test else 4)
 
@@ -150,7 +148,9 @@ def simulate_ct(
     """Low-dose CT: projection, photon counting, filtered back-projection."""
     from medn2n.verbs import simulate
 
-    simulate("CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats)
+    simulate(
+        "CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats
+    )
     print(f"{output / 'manifest.json'}")
 
 
@@ -179,7 +179,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe's.")] = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.auto,
-    max_minutes: Annotated[float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)
+    ] = None,
 ) -> None:
     """Learn a model from noisy pairs: RUN/bundle, RUN/log, RUN/checkpoints."""
     from medn2n.config import find_recipe, read_recipe
@@ -204,7 +206,9 @@ def denoise(
     format_: Annotated[Format, typer.Option("--format", help="nifti writes one file a volume.")] = Format.same,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
-    uid: Annotated[Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")] = Uid.deterministic,
+    uid: Annotated[
+        Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")
+    ] = Uid.deterministic,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in the way.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
@@ -231,7 +235,9 @@ def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Manifest of scans, repeats or truths.")],
     output: Out,
     model: Annotated[list[str] | None, typer.Option(help="Model name or folder; may be repeated.")] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all.")
+    ] = None,
     split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
 ) -> None:

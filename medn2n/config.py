@@ -86,6 +86,12 @@ class Samples(_Strict):
     flip: bool = True
     rotate: bool = True
 
+    @model_validator(mode="after")
+    def _a_batch_an_epoch(self) -> Samples:
+        if self.epoch < self.batch:
+            raise ValueError(f"epoch: expected at least one batch ({self.batch} samples), found {self.epoch}")
+        return self
+
 
 class Optimiser(_Strict):
     """Adam as in the paper. The rate falls over the last `ramp_down` of the run by (½ + ½ cos πt)²."""
@@ -161,7 +167,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise UsageError(f"--set {key}: {parent} is not a section.")
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {key}: the value is not YAML, found {value!r}.") from None
 
 
 def recipes_folder() -> Path:

@@ -168,9 +168,9 @@ def _table(
     noisy, sigma = add_noise_at_snr(truth, mask, SNR_DB, generator)
     clean, inside = truth[..., held], mask[..., held]
     images: dict[str, FloatArray] = {"truth": clean, "noisy input": noisy[..., held]}
+    tuning = TuningCase(noisy=noisy[..., held], target=clean, sigma=sigma, mask=inside)
     for filter_ in FILTERS.values():
-        case = TuningCase(noisy=noisy[..., held], target=clean, sigma=sigma, mask=inside)
-        images[filter_.label] = filter_(noisy[..., held], tune(filter_, [case]), sigma)
+        images[filter_.label] = filter_(noisy[..., held], tune(filter_, [tuning]), sigma)
     repeats = np.stack([add_noise_at_snr(truth, mask, SNR_DB, generator)[0] for _ in range(REALISATIONS)])
     case = Case(image=torch.from_numpy(repeats), truth=torch.from_numpy(truth[None]), group="table")
     for label, targets in (("U-Net, clean targets", "clean"), ("U-Net, Noise2Noise", "noisy")):
@@ -183,12 +183,10 @@ def _table(
     return rows, images
 
 
-def _trained(
-    case: Case, recipe: Recipe, targets: str, noisy: FloatArray, output: Path, minutes: float
-) -> FloatArray:
+def _trained(case: Case, recipe: Recipe, targets: str, noisy: FloatArray, output: Path, minutes: float) -> FloatArray:
     """The same recipe, seed, first weights, batches and minutes; only the target differs."""
     own = recipe.model_copy(update={"targets": targets})
-    training, validation = held_out_slices([case], every=HELD_OUT_EVERY)
+    training, validation = held_out_slices([case], dims=recipe.network.dims, every=HELD_OUT_EVERY)
     run = output / "table" / targets
     trained = train(training, validation, own, folder=run, device="cpu", max_minutes=minutes / 3)
     slices = torch.from_numpy(np.ascontiguousarray(noisy.transpose(2, 0, 1)[:, None]))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from medn2n.core.catalogue import Catalogue, Series
 
 if TYPE_CHECKING:
+    from medn2n.core.repeat_groups import Decision
     from medn2n.demo import DemoResult
     from medn2n.formats.bundle_dir import Bundle
     from medn2n.formats.manifest import Manifest
     from medn2n.formats.run_record import RunRecord
-    from medn2n.stages.catalogue_to_repeats import Decision
     from medn2n.stages.scans_to_report import Evaluation
 
 
@@ -88,7 +88,9 @@ def catalogue_json(found: Catalogue) -> dict[str, Any]:
 
 def run_table(record: RunRecord) -> str:
     """One line a series of a denoise run, and the sum."""
-    rows = [("series", "status", "model", "noise before", "after", "unit", "mean shift", "clipped", "seconds", "reason")]
+    rows = [
+        ("series", "status", "model", "noise before", "after", "unit", "mean shift", "clipped", "seconds", "reason")
+    ]
     rows += [
         (
             item.id,
@@ -118,9 +120,7 @@ def decision_lines(manifest: Manifest, decisions: Sequence[Decision]) -> str:
     """Every decision of `medn2n pair`, and what is in the manifest."""
     lines = [f"{decision.verdict:12} {' '.join(decision.series)}: {decision.reason}" for decision in decisions]
     counts = ", ".join(
-        f"{len(groups)} {split}"
-        for split in ("training", "validation", "test")
-        if (groups := getattr(manifest, split))
+        f"{len(groups)} {split}" for split in ("training", "validation", "test") if (groups := getattr(manifest, split))
     )
     lines.append(f"Groups in the manifest: {counts or 'none'}.")
     return "\n".join(lines)

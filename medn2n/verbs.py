@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medn2n.core.repeat_groups import Decision
 from medn2n.core.volume import Volume
 from medn2n.errors import UsageError
 from medn2n.formats.declaration import read_declaration
 from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
 from medn2n.log import logger
-from medn2n.stages.catalogue_to_repeats import Decision, find_repeats
+from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import Evaluation
 from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simulate_repeats
@@ -90,7 +91,9 @@ def evaluate_models(
         return loaded[name](volume)
 
     denoisers = {
-        (Path(name).name if "/" in name else name): (by_modality if name == "auto" else Denoiser.load(name, device=device))
+        (Path(name).name if "/" in name else name): (
+            by_modality if name == "auto" else Denoiser.load(name, device=device)
+        )
         for name in models
         if name != "none"
     }

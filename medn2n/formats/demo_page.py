@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from medn2n.core.display import oriented, slice_pairs
 from medn2n.core.metrics import RepeatError
 from medn2n.core.volume import FloatArray, Volume
@@ -38,10 +37,10 @@ def write_demo_page(path: Path, page: DemoPage) -> int:
     best = max(value for method, value in psnr.items() if not method.startswith("U-Net"))
     low, high = page.pair_error.share_interval
     summary = [
-        f"Trained with noisy targets only, the network lifts the scan from {start:.2f} to {noisy:.2f} dB. The same network "
-        f"trained with clean targets reaches {clean:.2f} dB, and the best classical filter {best:.2f} dB.",
-        f"On the real scan, which has no truth, {page.pair_error.share:.0%} (95 % interval {low:.0%} to {high:.0%}) of its "
-        "own squared error is left, estimated from a second scan that the network did not see as its input.",
+        f"Trained with noisy targets only, the network lifts the scan from {start:.2f} to {noisy:.2f} dB. "
+        f"The same network trained with clean targets reaches {clean:.2f} dB, the best classical filter {best:.2f} dB.",
+        f"On the real scan, which has no truth, {page.pair_error.share:.0%} (95 % interval {low:.0%} to {high:.0%}) "
+        "of its own squared error is left, estimated from a second scan that the network did not see as its input.",
     ]
     blocks: list[Block] = [_table(page), _real(page), _method(page)]
     return write_page(path, title="Noise2Noise on a brain scanned twice", summary=summary, blocks=blocks)
@@ -49,7 +48,11 @@ def write_demo_page(path: Path, page: DemoPage) -> int:
 
 def _table(page: DemoPage) -> Section:
     table = Table(
-        columns=(Column(name="method"), Column(name="MSE", digits=5, better="lower"), Column(name="PSNR, dB", better="higher")),
+        columns=(
+            Column(name="method"),
+            Column(name="MSE", digits=5, better="lower"),
+            Column(name="PSNR, dB", better="higher"),
+        ),
         rows=tuple((method, error, decibel) for method, error, decibel in page.rows),
         caption=f"{page.held_out} slices that no training saw, over the head. Input SNR {page.snr_db:.0f} dB. Each "
         "classical filter is at its best strength for these very slices.",
@@ -71,13 +74,16 @@ def _table(page: DemoPage) -> Section:
         )
 
     names = [name for name in page.table_pictures if name not in ("truth", "noisy input")]
-    frames = [Frame(pictures=(shown("noisy input"), shown("truth"), shown("noisy input", difference=True)), label="noisy")]
+    frames = [
+        Frame(pictures=(shown("noisy input"), shown("truth"), shown("noisy input", difference=True)), label="noisy")
+    ]
     frames += [
         Frame(pictures=(shown("noisy input"), shown(name), shown(name, difference=True)), label=name) for name in names
     ]
     comparison = Comparison(
         frames=tuple(frames[::-1]),
-        caption=f"One held-out slice. Pictures from 0 to 1 (truth's 99.9th percentile), differences from −{spread} to {spread}.",
+        caption="One held-out slice. Pictures from 0 to 1 (truth's 99.9th percentile), "
+        f"differences from −{spread} to {spread}.",
     )
     return Section(title="The table that everyone asks for first", blocks=(table, comparison))
 
@@ -92,7 +98,9 @@ def _real(page: DemoPage) -> Section:
         )
     )
     pairs = slice_frames(slice_pairs(page.before, page.after, number=5))
-    return Section(title="The real pair", blocks=(text, Comparison(frames=pairs, caption="Same window before and after.")))
+    return Section(
+        title="The real pair", blocks=(text, Comparison(frames=pairs, caption="Same window before and after."))
+    )
 
 
 def _method(page: DemoPage) -> Section:
@@ -101,12 +109,12 @@ def _method(page: DemoPage) -> Section:
         blocks=(
             Text(
                 paragraphs=(
-                    "Truth is the mean of the two measurements, scaled so that its 99.9th percentile is 1. Noise is zero-mean "
-                    f"Gaussian at {page.snr_db:.0f} dB: 10·log10(mean of truth² in the head / σ²). PSNR is −10·log10(MSE) over the "
-                    "same voxels. Both trainings start from the same weights, see the same patches in the same order and have "
-                    "the same minutes; the only difference is the target.",
-                    "The mean of two measurements still holds some noise of its own, the same for every row. One scan of one "
-                    "head is a demonstration, not a study.",
+                    "Truth is the mean of the two measurements, scaled so that its 99.9th percentile is 1. Noise is "
+                    f"zero-mean Gaussian at {page.snr_db:.0f} dB: 10·log10(mean of truth² in the head / σ²). PSNR is "
+                    "−10·log10(MSE) over the same voxels. Both trainings start from the same weights, see the same "
+                    "patches in the same order and have the same minutes; the only difference is the target.",
+                    "The mean of two measurements still holds some noise of its own, the same for every row. One scan "
+                    "of one head is a demonstration, not a study.",
                 )
             ),
         ),

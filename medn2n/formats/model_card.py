@@ -23,8 +23,8 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         "",
         "## How it was made",
         "",
-        f"- Learned by Noise2Noise (Lehtinen et al. 2018) with medn2n {info.medn2n_version}: input and target were both "
-        "noisy, and no clean image was used.",
+        f"- Learned by Noise2Noise (Lehtinen et al. 2018) with medn2n {info.medn2n_version}: input and target "
+        "were both noisy, and no clean image was used.",
         f"- Pairs: {recipe['pairs']}; objective {recipe['objective']}; seed {recipe['seed']}.",
         f"- Network: {info.network.name} {info.network.arguments}, {info.network.dims}D, "
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
@@ -35,8 +35,9 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         "",
         "## What it has seen",
         "",
-        f"Noise of {low:.3g} to {high:.3g} {unit} (5th to 95th percentile over whole images, air included). Scans outside "
-        "this range, other modalities and reconstructions with noise of another kind are outside its scope.",
+        f"Noise of {low:.3g} to {high:.3g} {unit} (5th to 95th percentile over whole images, air included). "
+        "Scans outside this range, other modalities and reconstructions with noise of another kind are "
+        "outside its scope.",
         "",
         "## Measured",
         "",
