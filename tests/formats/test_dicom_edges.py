@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
@@ -215,3 +217,38 @@ def test_every_slice_lies_where_its_header_says(tmp_path: Path) -> None:
         one, two = plain(dcmread(path)), plain(dcmread(copy))
         for key in (0x00200032, 0x00200037, 0x00280030, 0x00200052, 0x00100010, 0x0020000D):
             assert one[key] == two[key]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    signed=st.booleans(),
+    bits=st.sampled_from([12, 16]),
+    slope=st.sampled_from([1.0, 0.25, 3.0517578125, 1e-3]),
+    intercept=st.sampled_from([0.0, -1024.0, 12.34]),
+    padded=st.booleans(),
+    change=st.floats(-300, 300),
+    seed=st.integers(0, 50),
+)
+def test_write_back(
+    tmp_path: Path, signed: bool, bits: int, slope: float, intercept: float, padded: bool, change: float, seed: int
+) -> None:
+    """Identity to the bit; any other value within half a step of what was asked for, unless it was clipped."""
+    folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+    padding = (-2000 if signed else 4000) if padded else None
+    dicom_series(
+        folder / "in", slices=2, signed=signed, bits_stored=bits, slopes=[slope, 2 * slope], intercept=intercept,
+        padding=padding, seed=seed, modality="MR",
+    )  # fmt: skip
+    volume = load(folder / "in")
+    for source, copy in zip(
+        sorted((folder / "in").iterdir()), sorted(save(volume, folder / "same").files), strict=True
+    ):
+        assert dcmread(source).PixelData == dcmread(copy).PixelData
+    wanted = volume.voxels + np.float32(change * slope)
+    written = save(volume.with_voxels(wanted), folder / "other")
+    back = load(folder / "other")
+    native = np.ones(wanted.shape, bool) if volume.padding is None else ~volume.padding
+    off = np.abs(back.voxels - wanted) / (slope * np.array([1, 2]))
+    limit = 1.6 if padded else 0.6  # float32 adds up to a tenth of a step; a value may have to leave the padding value
+    assert (off[native] > limit).sum() <= written.clipped_voxels
+    np.testing.assert_array_equal(back.voxels[~native], volume.voxels[~native])
