@@ -61,6 +61,9 @@ def _write(trained: Trained, recipe: Recipe, manifest: Manifest, cases: list[Cas
     save_weights(trained.network, folder)
     if recipe.network.name == "unet":
         export_openvino(trained.network, folder / OPENVINO, dims=recipe.network.dims)
+    else:  # an earlier run's file in this folder would be another network
+        (folder / OPENVINO).unlink(missing_ok=True)
+        (folder / OPENVINO).with_suffix(".bin").unlink(missing_ok=True)
     groups = [group for group in manifest.training if group.modality == recipe.modality]
     progress = trained.progress
     info = ModelInfo(

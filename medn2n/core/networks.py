@@ -34,8 +34,10 @@ class UNet(nn.Module):
         self, *, dims: int = 2, in_channels: int = 1, out_channels: int = 1, channels: int = 48, levels: int = 5
     ) -> None:
         super().__init__()
-        if dims not in (2, 3) or levels < 1 or (dims == 3 and levels > 3):
-            raise UsageError(f"UNet: expected dims 2, or dims 3 with at most 3 levels; found dims {dims}, levels {levels}.")
+        if not 1 <= levels <= {2: 5, 3: 3}.get(dims, 0):
+            raise UsageError(
+                f"UNet: expected dims 2 with at most 5 levels, or 3 with at most 3; found dims {dims}, levels {levels}."
+            )
         convolution = _convolution(dims)
         self.multiple = 2**levels
         self.pool = nn.MaxPool2d(2) if dims == 2 else nn.MaxPool3d(2)
@@ -113,7 +115,7 @@ def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) ->
     """The network of a recipe: name "unet" is ours; any other is a class of ``monai.networks.nets``."""
     try:
         network = UNet(**arguments) if name == "unet" else _monai_network(name)(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
     if residual and isinstance(network, UNet):
         # Start as the identity: a random last layer would add noise of the image's own size at first.

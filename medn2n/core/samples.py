@@ -63,8 +63,9 @@ class PairRepeatsd(MapTransform):
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
-    """Input/target patches. Sample n of an epoch belongs to group n mod (number of groups): groups count equally,
-    however many slices or repeats they have. Items: {"input": (1,*patch), "target": (1,*patch)} float32."""
+    """Input/target patches. Sample n of the run belongs to group n mod (number of groups): groups count equally,
+    however many slices or repeats they have, and also where an epoch is shorter than the list of groups.
+    Items: {"input": (1,*patch), "target": (1,*patch)} float32."""
 
     def __init__(self, cases: Sequence[Case], recipe: Recipe, *, length: int, stream: int = 0) -> None:
         if not cases:
@@ -92,11 +93,11 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        group = self.groups[index % len(self.groups)]
+        visit, position = divmod(self.epoch * self.length + index, len(self.groups))
+        group = self.groups[position]
         generator = np.random.default_rng((*self._seed, self.epoch, index))
         case = group[int(generator.integers(len(group)))]
         pairs = case.pairs()
-        visit = self.epoch * (self.length // len(self.groups)) + index // len(self.groups)
         data = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
         if self._dims == 2:
             data["slice"] = int(generator.integers(case.image.shape[3]))
@@ -137,3 +138,26 @@ def sample_pipeline(recipe: Recipe) -> Compose:
     if recipe.samples.rotate:
         steps.append(RandRotate90d(keys, prob=0.5, max_k=3, spatial_axes=(0, 1)))
     return Compose(steps)
+
+
+def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = 5) -> tuple[list[Case], list[Case]]:
+    """Split the slices of a set that has one subject only: every fifth for validation, its neighbours for nobody (they
+    are too alike), the rest for training. For a 3D network, whose slices must stay together, the last fifth of each
+    volume is held out. Where all cases have few slices, every fifth case is held out; a single one of those is
+    validated on itself (nothing is held out)."""
+    if all(case.image.shape[3] < every for case in cases):
+        if len(cases) == 1:
+            return list(cases), []
+        return [c for n, c in enumerate(cases) if n % every], [c for n, c in enumerate(cases) if n % every == 0]
+    training, validation = [], []
+    for case in cases:
+        depth = case.image.shape[3]
+        held = [k for k in range(depth) if k % every == every // 2]
+        if dims == 3:
+            held = list(range(depth - depth // every, depth))
+        kept = [k for k in range(depth) if all(abs(k - h) > 1 for h in held)]
+        for target, indices in ((training, kept), (validation, held)):
+            if indices:
+                truth = None if case.truth is None else case.truth[..., indices]
+                target.append(Case(image=case.image[..., indices], truth=truth, group=case.group))
+    return training, validation

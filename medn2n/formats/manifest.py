@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.reference import ScanReference
 
-SCHEMA = "medn2n.manifest/1"
+SCHEMA: Literal["medn2n.manifest/1"] = "medn2n.manifest/1"
 Split = Literal["training", "validation", "test"]
 
 
@@ -128,9 +128,11 @@ def manifest_hash(manifest: Manifest) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file; of a folder: over the sorted sha256 of its files, so that names do not count."""
+    """sha256 of a file; of a folder: over the sorted sha256 of its files, so that names do not count. JSON and pages
+    are left out: a manifest or a report may lie beside the scans."""
     if path.is_dir():
-        parts = sorted(file_sha256(child) for child in path.rglob("*") if child.is_file())
+        own = (".json", ".html")
+        parts = sorted(file_sha256(child) for child in path.rglob("*") if child.is_file() and child.suffix not in own)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -148,10 +150,13 @@ def verify_files(manifest: Manifest, root: Path) -> None:
             if not (root / path).exists():
                 raise InputError(
                     "MISSING_FILE",
-                    f"Group {group.group}: scan {position + 1} of {len(group.image)} is not below the manifest's data root.",
+                    f"Group {group.group}: scan {position + 1} of {len(group.image)} is not below the manifest's "
+                    "data root.",
                 )
             if group.sha256:
-                actual = checked.setdefault(path, file_sha256(root / path))
+                if path not in checked:
+                    checked[path] = file_sha256(root / path)
+                actual = checked[path]
                 if actual != group.sha256[position]:
                     raise InputError(
                         "CHANGED_FILE",

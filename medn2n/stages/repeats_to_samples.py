@@ -5,6 +5,7 @@ Done once a run; `core.samples` draws the random (input, target) patches from th
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,10 +19,12 @@ from monai.transforms import LoadImaged
 from medn2n.config import Recipe, SimulateCt, SimulateMr
 from medn2n.core import simulation
 from medn2n.core.intensity import fit_scale
-from medn2n.core.samples import Case
+from medn2n.core.samples import Case, held_out_slices
+from medn2n.errors import InputError
 from medn2n.formats.manifest import Group, Manifest
 from medn2n.formats.monai_reader import ScanReader
 from medn2n.log import logger
+
 
 def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe) -> list[Case]:
     """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says."""
@@ -33,6 +36,10 @@ def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe) -> list[Case
         references = [str(root / reference) for reference in group.image]
         data = load({"image": references if len(references) > 1 else references[0]})
         image = data["image"]
+        if image.ndim != (4 if len(references) > 1 else 3):
+            raise InputError(
+                "NEEDS_A_FRAME", f"Group {group.group}: its scan is 4D; name one volume of it as FILE#frame=N."
+            )
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
         affine = np.asarray(image.affine)
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
@@ -56,18 +63,23 @@ def _simulated(
     else:
         bases = simulation.mr_bases(voxels, spacing, count=section.slices)
     # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
-    name_seed = int.from_bytes(group.encode()[-8:], "big")
-    tasks = [
+    name_seed = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
+    tasks: list[Task] = [
         (base, section, (recipe.seed, name_seed, number, draw))
         for number, base in enumerate(bases)
         for draw in range(section.draws)
     ]
     logger.info("%s: simulating %d acquisitions of %d slices", group, len(tasks), len(bases))
     draws = _in_parallel(tasks)
-    return [_scaled(draw.repeats[..., None], draw.truth[None, ..., None], group, recipe) for draw in draws]
+    # A turn of their own: there are many of them, and real repeats of the same group would hardly be drawn otherwise.
+    turn = f"{group} (simulated)"
+    return [_scaled(draw.repeats[..., None], draw.truth[None, ..., None], turn, recipe) for draw in draws]
 
 
-def _in_parallel(tasks: list[tuple[simulation.Base, SimulateCt | SimulateMr, tuple[int, ...]]]) -> list[simulation.Draw]:
+Task = tuple[simulation.Base, SimulateCt | SimulateMr, tuple[int, ...]]
+
+
+def _in_parallel(tasks: list[Task]) -> list[simulation.Draw]:
     if len(tasks) < 8 or isinstance(tasks[0][1], SimulateMr):
         return [_draw(*task) for task in tasks]
     workers = min(8, multiprocessing.cpu_count())
@@ -109,28 +121,10 @@ def _scaled(
     return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
 
 
-def held_out_slices(cases: Sequence[Case], *, every: int = 5) -> tuple[list[Case], list[Case]]:
-    """Split the slices of a set that has one subject only: every fifth for validation, its neighbours for nobody (they
-    are too alike), the rest for training. A case of one slice stays in training, unless all have one: then every
-    fifth case is held out."""
-    if all(case.image.shape[3] < every for case in cases):
-        return [c for n, c in enumerate(cases) if n % every], [c for n, c in enumerate(cases) if n % every == 0]
-    training, validation = [], []
-    for case in cases:
-        depth = case.image.shape[3]
-        held = [k for k in range(depth) if k % every == every // 2]
-        kept = [k for k in range(depth) if all(abs(k - h) > 1 for h in held)]
-        for target, indices in ((training, kept), (validation, held)):
-            if indices:
-                truth = None if case.truth is None else case.truth[..., indices]
-                target.append(Case(image=case.image[..., indices], truth=truth, group=case.group))
-    return training, validation
-
-
 def training_and_validation(manifest: Manifest, root: Path, recipe: Recipe) -> tuple[list[Case], list[Case]]:
     """Cases of both splits; where the manifest has no validation split, slices are held out instead."""
     training = load_cases(manifest.training, root, recipe)
     validation = load_cases(manifest.validation, root, recipe)
     if training and not validation:
-        training, validation = held_out_slices(training)
+        training, validation = held_out_slices(training, dims=recipe.network.dims)
     return training, validation

@@ -1,8 +1,8 @@
 """Samples → model bundle: one training run on Lightning Fabric, read from top to bottom: setup, fit, validate.
 
 The best model is the one whose averaged weights have the smallest error against an independent noisy repeat on
-held-out pairs: E|f(a) − b|² = E|f(a) − truth|² + σ², and σ² is the same for every model, so the noisy target ranks models
-as the truth would (Lehtinen 2018, eq. 4).
+held-out pairs: E|f(a) − b|² = E|f(a) − truth|² + σ², and σ² is the same for every model, so the noisy target ranks
+models as the truth would (Lehtinen 2018, eq. 4).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from medn2n.config import Recipe
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import OBJECTIVES
 from medn2n.core.samples import Case, PairedSamples
+from medn2n.errors import ModelError
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
 
@@ -83,8 +84,7 @@ def train(
     """
     run = _setup(training, validation, recipe, folder=folder, device=device, max_minutes=max_minutes)
     if start_from is not None:
-        run.network.load_state_dict(start_from)
-        run.average.load_state_dict(start_from)
+        _start_from(run, start_from)
     if resume and (run.checkpoints / "last.safetensors").exists():
         progress = load_checkpoint(
             run.checkpoints / "last.safetensors", network=run.network, average=run.average, optimiser=run.optimiser
@@ -115,8 +115,8 @@ def _setup(
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False).eval().to(fabric.device)
     if spec.dims == 2:
-        network = network.to(memory_format=torch.channels_last)
-        average = average.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(
         network.parameters(), lr=recipe.optimiser.learning_rate, betas=recipe.optimiser.betas, eps=1e-8
     )
@@ -140,6 +140,17 @@ def _setup(
         max_minutes=max_minutes,
         checkpoints=checkpoints,
     )
+
+
+def _start_from(run: _Run, weights: dict[str, Tensor]) -> None:
+    try:
+        run.network.load_state_dict(weights)
+        run.average.load_state_dict(weights)
+    except RuntimeError:
+        raise ModelError(
+            "OTHER_NETWORK",
+            "The model to start from has another network than the recipe. Use its recipe's network section.",
+        ) from None
 
 
 def _held_out_batches(cases: list[Case], recipe: Recipe) -> list[dict[str, Tensor]]:
@@ -191,8 +202,8 @@ def _follow(run: _Run) -> None:
         pairs = zip(run.average.parameters(), run.network.parameters(), strict=True)
         for slow, fast in pairs:
             slow.lerp_(fast.detach(), 1.0 - decay)
-        for slow, fast in zip(run.average.buffers(), run.network.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, current in zip(run.average.buffers(), run.network.buffers(), strict=True):
+            kept.copy_(current)
 
 
 def _share_done(run: _Run) -> float:
@@ -236,7 +247,11 @@ def _validate_and_save(run: _Run, loss: float) -> None:
         "step %6d  %6.1f min  loss %.4f  validation %.4f%s",
         progress.step, progress.seconds / 60, loss, validation, "  best" if better else "",
     )  # fmt: skip
-    state = {"network": run.network, "average": run.average, "optimiser": run.optimiser, "progress": progress}
-    save_checkpoint(run.checkpoints / "last.safetensors", **state)
-    if better:
-        save_checkpoint(run.checkpoints / "best.safetensors", **state)
+    for name in ("last", "best") if better else ("last",):
+        save_checkpoint(
+            run.checkpoints / f"{name}.safetensors",
+            network=run.network,
+            average=run.average,
+            optimiser=run.optimiser,
+            progress=progress,
+        )

@@ -19,10 +19,10 @@ from medn2n.formats.bundle_dir import OPENVINO, Bundle, read_bundle
 FloatArray = npt.NDArray[np.float32]
 
 # Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
-# once. The 2D halo covers the receptive radius of the five-level U-Net (79 pixels).
+# once. A halo is at least the receptive radius of the U-Net: 158 pixels with five levels in 2D, 38 with three in 3D.
 MULTIPLE = {2: 32, 3: 16}
-TILE = {2: (1536, 1536), 3: (160, 160, 160)}
-HALO = {2: 96, 3: 32}
+TILE = {2: (1536, 1536), 3: (176, 176, 176)}
+HALO = {2: 160, 3: 48}
 BATCH_PIXELS = 1 << 20
 
 
@@ -41,7 +41,7 @@ class Denoiser:
         """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda."""
         bundle = read_bundle(model)
         use_cuda = device == "cuda" or (device == "auto" and cuda_is_present())
-        if not use_cuda and (bundle.folder / OPENVINO).is_file():
+        if not use_cuda and OPENVINO in bundle.info.sha256:
             from medn2n.engines.openvino_engine import OpenVinoEngine
 
             return cls(bundle, OpenVinoEngine(bundle.folder / OPENVINO, threads=threads))
@@ -83,13 +83,15 @@ class Denoiser:
         result = image - np.float32(strength * scale.scale) * removed
         if self.bundle.info.modality == "MR":
             result = np.maximum(result, min(0.0, float(voxels.min())))
-        return np.asarray(np.where(untouched, voxels, result), np.float32)
+        final: FloatArray = np.where(untouched, voxels, result).astype(np.float32)
+        return final
 
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
         dims = self.bundle.info.network.dims
         if dims == 3:
-            return tiling.run(self.engine, image[None, None], multiple=16, tile=TILE[3], halo=HALO[3])[0, 0]
+            block = tiling.run(self.engine, image[None, None], multiple=MULTIPLE[3], tile=TILE[3], halo=HALO[3])
+            return np.ascontiguousarray(block[0, 0])
         slices = np.ascontiguousarray(image.transpose(2, 0, 1)[:, None])
         step = max(1, BATCH_PIXELS // (slices.shape[2] * slices.shape[3]))
         done = [
@@ -102,7 +104,7 @@ class Denoiser:
 def _masked_background(voxels: FloatArray) -> npt.NDArray[np.bool_]:
     """Voxels that are exactly zero together with their in-plane neighbours: a mask that somebody applied (defacing,
     skull stripping, a scanner's background suppression), not a measurement."""
-    zero = voxels == 0
+    zero: npt.NDArray[np.bool_] = voxels == 0
     if not zero.any():
         return zero
     inside = zero.copy()

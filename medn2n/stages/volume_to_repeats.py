@@ -17,7 +17,7 @@ from medn2n.core.catalogue import Catalogue, Series
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_manifest
-from medn2n.formats.nifti import encode_new
+from medn2n.formats.nifti import encode_new, gzipped
 from medn2n.formats.results import write_whole
 from medn2n.formats.scan import load_series
 from medn2n.log import keyed_id, logger
@@ -64,9 +64,9 @@ def mr_simulation(*, snr: float, zero_fill: float, repeats: int) -> Simulation:
 def simulate_repeats(
     found: Catalogue, root: Path, *, modality: str, simulation: Simulation, output: Path, seed: int, description: str
 ) -> Manifest:
-    """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz, truth.nii.gz
-    and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go into the test split; nothing is shared
-    between subjects that a user would want apart, so the split is his to make."""
+    """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz,
+    truth.nii.gz and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go into the training split: which
+    subjects to keep for other splits is the user's to say."""
     wanted = [series for series in found if series.modality in (modality, "")]
     if not wanted:
         raise NothingToDo(f"There is no {modality} series to simulate from.")
@@ -98,9 +98,8 @@ def _one(
     truth_name = f"{series.id}/truth.nii.gz"
     for name, image in [*zip(names, repeats, strict=True), (truth_name, truth)]:
         encoded = encode_new(base.with_voxels(image), slope=1.0, intercept=0.0, integer=False)
-        write_whole(output / name, encoded.parts[".nii.gz"])
-    deviations = repeats.astype(np.float64) - repeats.mean(axis=0)
-    sigma = float(np.sqrt(np.mean(deviations**2) * len(repeats) / (len(repeats) - 1)))
+        write_whole(output / name, gzipped(encoded.parts[".nii.gz"]))
+    sigma = _added_sigma(repeats, truth)
     return Group(
         group=series.id,
         subject=str(series.acquisition.get("patient") or series.id),
@@ -112,3 +111,10 @@ def _one(
         source=description,
         check=PairCheck(verdict="fit", reason="simulated with independent noise", figures={"sigma": sigma}),
     )
+
+
+def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:
+    """Standard deviation of the noise over the repeats; of a single copy, its root mean square distance to the truth."""
+    if len(repeats) == 1:
+        return float(np.sqrt(np.mean((repeats[0].astype(np.float64) - truth) ** 2)))
+    return float(np.sqrt(np.mean(np.var(repeats, axis=0, ddof=1, dtype=np.float64))))

@@ -1,0 +1,74 @@
+"""Model bundles made here in a second, so that no test waits for training or depends on the models that ship."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BundleMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
+    """make_bundle(modality, dims=2, openvino=True, …) → folder of a bundle. Its network is a five-level U-Net of three
+    channels with random weights, small against the image: it changes every voxel, and halves nothing."""
+
+    def make(
+        modality: str = "CT",
+        *,
+        dims: int = 2,
+        openvino: bool = True,
+        name: str = "",
+        network: str = "unet",
+        arguments: dict | None = None,
+        seed: int = 0,
+    ) -> Path:
+        import torch
+        from torch import nn
+
+        from medn2n.config import Network, Scaling
+        from medn2n.core.networks import build_network
+        from medn2n.engines.export import export_openvino
+        from medn2n.formats.bundle_dir import OPENVINO, ModelInfo, Scope, write_bundle
+        from medn2n.formats.model_weights import save_weights
+
+        folder = tmp_path_factory.mktemp("bundle") / (name or f"tiny-{modality.lower()}")
+        spec = Network(
+            name=network,
+            dims=dims,
+            arguments={"channels": 3, "levels": 5 if dims == 2 else 3} if arguments is None else arguments,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built = build_network(spec.name, spec.build_arguments(), residual=True)
+            if network == "unet":
+                nn.init.normal_(built.network.last.weight, std=0.02)
+        save_weights(built, folder)
+        if openvino:
+            export_openvino(built, folder / OPENVINO, dims=dims)
+        info = ModelInfo(
+            name=name or f"tiny-{modality.lower()}",
+            modality=modality,
+            network=spec,
+            scaling=Scaling(kind="fixed", scale=1000.0) if modality == "CT" else Scaling(kind="percentile"),
+            scope=Scope(unit="HU" if modality == "CT" else "a.u.", groups=1, subjects=1, noise_share=(0.01, 0.1)),
+            recipe={},
+            manifest_sha256="0" * 64,
+            medn2n_version="0",
+        )
+        write_bundle(folder, info, card="# tiny\n", versions={"monai": "1", "torch": "2", "numpy": "2"})
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ct_bundle(make_bundle: BundleMaker) -> Path:
+    return make_bundle("CT")
+
+
+@pytest.fixture(scope="session")
+def mr_bundle(make_bundle: BundleMaker) -> Path:
+    return make_bundle("MR")
