@@ -42,6 +42,7 @@ class Options:
     format: Format = "same"
     device: str = "auto"
     threads: int | None = None
+    memory_gb: float | None = None
     uid: Uid = "deterministic"
     dry_run: bool = False
     overwrite: bool = False
@@ -236,7 +237,9 @@ def _denoiser(run: _Run, series: Series) -> Denoiser:
             raise InputError("UNKNOWN_MODALITY", NEEDS_A_MODALITY)
         name = modality.lower()
     if name not in run.denoisers:
-        run.denoisers[name] = Denoiser.load(name, device=options.device, threads=options.threads)
+        run.denoisers[name] = Denoiser.load(
+            name, device=options.device, threads=options.threads, memory_gb=options.memory_gb
+        )
     return run.denoisers[name]
 
 

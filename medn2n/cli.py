@@ -206,6 +206,7 @@ def denoise(
     format_: Annotated[Format, typer.Option("--format", help="nifti writes one file a volume.")] = Format.same,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
+    memory: Annotated[float | None, typer.Option(help="GB that the network may take at once.", min=0.1)] = None,
     uid: Annotated[
         Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")
     ] = Uid.deterministic,
@@ -220,7 +221,8 @@ def denoise(
 
     options = batch.Options(
         model=model, modality=_upper(modality), strength=strength, dtype=dtype.value, format=format_.value,
-        device=device.value, threads=threads, uid=uid.value, dry_run=dry_run, overwrite=overwrite, report=not no_report,
+        device=device.value, threads=threads, memory_gb=memory, uid=uid.value, dry_run=dry_run, overwrite=overwrite,
+        report=not no_report,
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,12 @@ def evaluate_models(
         loaded.setdefault(name, Denoiser.load(name, device=device))
         return loaded[name](volume)
 
-    denoisers = {
-        (Path(name).name if "/" in name else name): (
-            by_modality if name == "auto" else Denoiser.load(name, device=device)
-        )
-        for name in models
-        if name != "none"
-    }
+    denoisers: dict[str, Callable[[Volume], Volume]] = {}
+    for name in models:
+        if name == "auto":
+            denoisers["medn2n"] = by_modality
+        else:
+            denoisers[Path(name).name] = Denoiser.load(name, device=device)
     names = list(FILTERS) if list(baselines) == ["all"] else list(baselines)
     return evaluate(
         manifest,

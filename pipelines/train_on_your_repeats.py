@@ -19,5 +19,16 @@ def medn2n(*arguments: str) -> None:
 manifest, run = str(output / "manifest.json"), str(output / "run")
 medn2n("pair", scans, "-o", manifest, "--modality", "mr")
 medn2n("train", "mr_repeats", "--data", manifest, "-o", run, "--max-minutes", minutes)
-medn2n("evaluate", manifest, "--model", run, "--baseline", "gaussian", "--split", "training", "-o", str(output / "evaluation"))
+medn2n(
+    "evaluate",
+    manifest,
+    "--model",
+    run,
+    "--baseline",
+    "gaussian",
+    "--split",
+    "training",
+    "-o",
+    str(output / "evaluation"),
+)
 medn2n("denoise", scans, str(output / "denoised"), "--model", run, "--modality", "mr")

@@ -44,7 +44,7 @@ class Case:
         return list(itertools.permutations(range(self.image.shape[0]), 2))
 
 
-class PairRepeatsd(MapTransform):
+class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
     """data["image"] (R,I,J,K) and data["pair"] (a, b) → data["input"], data["target"], each (1,I,J,K), or (1,I,J) of
     slice data["slice"] for a 2D network. With clean targets, data["truth"] is the target."""
 
@@ -56,10 +56,10 @@ class PairRepeatsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         first, second = data["pair"]
         target = data["truth"] if self.clean_targets else data["image"][second : second + 1]
-        views = {"input": data["image"][first : first + 1], "target": target}
+        views: dict[Hashable, Any] = {"input": data["image"][first : first + 1], "target": target}
         if self.dims == 2:
             views = {key: value[..., data["slice"]] for key, value in views.items()}
-        return dict(views)
+        return views
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
@@ -98,7 +98,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         generator = np.random.default_rng((*self._seed, self.epoch, index))
         case = group[int(generator.integers(len(group)))]
         pairs = case.pairs()
-        data = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
+        data: dict[str, Any] = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
         if self._dims == 2:
             data["slice"] = int(generator.integers(case.image.shape[3]))
         _seed(self.transform, int(generator.integers(2**31)))
@@ -149,7 +149,8 @@ def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = 5) -> tupl
         if len(cases) == 1:
             return list(cases), []
         return [c for n, c in enumerate(cases) if n % every], [c for n, c in enumerate(cases) if n % every == 0]
-    training, validation = [], []
+    training: list[Case] = []
+    validation: list[Case] = []
     for case in cases:
         depth = case.image.shape[3]
         held = [k for k in range(depth) if k % every == every // 2]

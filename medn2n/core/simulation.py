@@ -89,7 +89,12 @@ def ct_draw(
 
 
 def mr_draw(
-    base: Base, *, snr: tuple[float, float], zero_fill: tuple[float, float], repeats: int, generator: np.random.Generator
+    base: Base,
+    *,
+    snr: tuple[float, float],
+    zero_fill: tuple[float, float],
+    repeats: int,
+    generator: np.random.Generator,
 ) -> Draw:
     """One acquisition of random signal-to-noise ratio (log-uniform) and k-space share, measured `repeats` times."""
     signal = float(np.percentile(base.image[base.image > 0], 99))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -15,7 +16,10 @@ def export_openvino(network: nn.Module, path: Path, *, dims: int) -> None:
 
     edge = 64 if dims == 2 else 32
     example = torch.zeros(1, 1, *([edge] * dims))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # "This size is a constant of the trace": wanted, since the example needs no padding and neither do the engine's
+        # images.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         model = openvino.convert_model(network.eval(), example_input=example, input=[-1, 1, *([-1] * dims)])
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, str(path), compress_to_fp16=False)

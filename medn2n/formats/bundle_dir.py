@@ -1,10 +1,10 @@
 """A model bundle: a folder in MONAI-bundle layout, read from JSON and safetensors alone. Nothing in it is executed.
 
-    configs/metadata.json       what the model is: modality, dims, scaling, network, scope, figures, sha256 of its files
-    configs/inference.json      for people who run it through monai.bundle
-    models/model.safetensors    weights
-    models/model.xml, .bin      the same network for OpenVINO
-    docs/README.md              model card
+configs/metadata.json       what the model is: modality, dims, scaling, network, scope, figures, sha256 of its files
+configs/inference.json      for people who run it through monai.bundle
+models/model.safetensors    weights
+models/model.xml, .bin      the same network for OpenVINO
+docs/README.md              model card
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def find_bundle(model: str | Path) -> Path:
     names = ", ".join(shipped) or "none"
     raise ModelError(
         "UNKNOWN_MODEL",
-        f"Unknown model: expected one of the shipped models ({names}), a bundle folder, or a run folder of `medn2n train`.",
+        f"Unknown model: expected one of the shipped models ({names}), a bundle folder, "
+        "or a run folder of `medn2n train`.",
     )
 
 
@@ -93,12 +94,15 @@ def read_bundle(model: str | Path) -> Bundle:
         metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
         info = ModelInfo.model_validate(metadata["medn2n"])
     except (OSError, ValueError, KeyError, ValidationError) as error:
-        raise ModelError("DAMAGED_MODEL", f"The bundle's metadata.json is not valid ({type(error).__name__}).") from None
+        raise ModelError(
+            "DAMAGED_MODEL", f"The bundle's metadata.json is not valid ({type(error).__name__})."
+        ) from None
     for name, expected in info.sha256.items():
         path = folder / name
         if name not in HASHED or not path.is_file() or file_sha256(path) != expected:
             raise ModelError(
-                "DAMAGED_MODEL", f"The bundle's {Path(name).name} is missing or altered (expected sha256 {expected[:12]}…)."
+                "DAMAGED_MODEL",
+                f"The bundle's {Path(name).name} is missing or altered (expected sha256 {expected[:12]}…).",
             )
     if WEIGHTS not in info.sha256:
         raise ModelError("DAMAGED_MODEL", "The bundle's metadata.json lists no weights.")

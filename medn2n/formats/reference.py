@@ -1,9 +1,9 @@
 """A scan reference: one string that names one volume, as manifests, MONAI readers and people write it.
 
-    scan.nii.gz                    a whole file
-    scan.nii.gz#frame=3            the fourth volume of a 4D file
-    folder#series=1.2.840.1        one DICOM series among others in a folder
-    folder#series=1.2.840.1&part=2 its second volume, where a series holds several (echoes, time points)
+scan.nii.gz                    a whole file
+scan.nii.gz#frame=3            the fourth volume of a 4D file
+folder#series=1.2.840.1        one DICOM series among others in a folder
+folder#series=1.2.840.1&part=2 its second volume, where a series holds several (echoes, time points)
 """
 
 from __future__ import annotations

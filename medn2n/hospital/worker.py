@@ -1,8 +1,8 @@
 """One job of a batch system: a study denoised in a child process that may crash without taking the caller along.
 
-A job is a JSON file {"schema": "medn2n.job/1", "input": …, "output": …, "options": ["--model", "ct", …]}; relative paths
-start from the job's folder. The outcome is written beside it as JOB.result.json, whole or not at all. Running a job
-again goes on where it stopped, since finished series are recognised.
+A job is a JSON file {"schema": "medn2n.job/1", "input": …, "output": …, "options": ["--model", "ct", …]};
+relative paths start from the job's folder. The outcome is written beside it as JOB.result.json, whole or not at all.
+Running a job again goes on where it stopped, since finished series are recognised.
 """
 
 from __future__ import annotations

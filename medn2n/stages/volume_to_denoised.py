@@ -21,9 +21,10 @@ FloatArray = npt.NDArray[np.float32]
 # Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
 # once. A halo is at least the receptive radius of the U-Net: 158 pixels with five levels in 2D, 38 with three in 3D.
 MULTIPLE = {2: 32, 3: 16}
-TILE = {2: (1536, 1536), 3: (176, 176, 176)}
+TILE = {2: 1536, 3: 176}
 HALO = {2: 160, 3: 48}
-BATCH_PIXELS = 1 << 20
+BATCH_VOXELS = 1 << 20
+BYTES_A_VOXEL = 500  # measured: memory of the 24-channel U-Net in OpenVINO over the voxels that run at once
 
 
 class Denoiser:
@@ -32,23 +33,33 @@ class Denoiser:
     Scans of the other modality are refused; a volume whose modality is not known is taken to be the model's.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, *, memory_gb: float | None = None) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS
 
     @classmethod
-    def load(cls, model: str | Path, *, device: str = "auto", threads: int | None = None) -> Denoiser:
-        """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda."""
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        memory_gb: float | None = None,
+    ) -> Denoiser:
+        """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda. memory_gb: about
+        what one pass of the network may take; less of the scan is then run at once."""
         bundle = read_bundle(model)
         use_cuda = device == "cuda" or (device == "auto" and cuda_is_present())
         if not use_cuda and OPENVINO in bundle.info.sha256:
             from medn2n.engines.openvino_engine import OpenVinoEngine
 
-            return cls(bundle, OpenVinoEngine(bundle.folder / OPENVINO, threads=threads))
+            return cls(bundle, OpenVinoEngine(bundle.folder / OPENVINO, threads=threads), memory_gb=memory_gb)
         from medn2n.engines.torch_engine import TorchEngine
         from medn2n.formats.model_weights import load_network
 
-        return cls(bundle, TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads))
+        engine = TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads)
+        return cls(bundle, engine, memory_gb=memory_gb)
 
     def provenance(self, *, strength: float = 1.0) -> Provenance:
         """What a written copy says of how it was made, and what its identifiers are derived from."""
@@ -89,13 +100,17 @@ class Denoiser:
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
         dims = self.bundle.info.network.dims
+        multiple, halo = MULTIPLE[dims], HALO[dims]
+        # A tile of nothing but halo would never end; one step more than that is the least.
+        edge = int(self._voxels ** (1 / dims)) // multiple * multiple
+        edge = min(max(edge, 2 * halo + multiple), TILE[dims])
         if dims == 3:
-            block = tiling.run(self.engine, image[None, None], multiple=MULTIPLE[3], tile=TILE[3], halo=HALO[3])
+            block = tiling.run(self.engine, image[None, None], multiple=multiple, tile=(edge,) * 3, halo=halo)
             return np.ascontiguousarray(block[0, 0])
         slices = np.ascontiguousarray(image.transpose(2, 0, 1)[:, None])
-        step = max(1, BATCH_PIXELS // (slices.shape[2] * slices.shape[3]))
+        step = max(1, self._voxels // (slices.shape[2] * slices.shape[3]))
         done = [
-            tiling.run(self.engine, slices[k : k + step], multiple=MULTIPLE[2], tile=TILE[2], halo=HALO[2])
+            tiling.run(self.engine, slices[k : k + step], multiple=multiple, tile=(edge,) * 2, halo=halo)
             for k in range(0, len(slices), step)
         ]
         return np.ascontiguousarray(np.concatenate(done)[:, 0].transpose(1, 2, 0))

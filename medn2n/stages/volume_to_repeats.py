@@ -65,8 +65,8 @@ def simulate_repeats(
     found: Catalogue, root: Path, *, modality: str, simulation: Simulation, output: Path, seed: int, description: str
 ) -> Manifest:
     """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz,
-    truth.nii.gz and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go into the training split: which
-    subjects to keep for other splits is the user's to say."""
+    truth.nii.gz and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go into the training
+    split: which subjects to keep for other splits is the user's to say."""
     wanted = [series for series in found if series.modality in (modality, "")]
     if not wanted:
         raise NothingToDo(f"There is no {modality} series to simulate from.")
@@ -114,7 +114,7 @@ def _one(
 
 
 def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:
-    """Standard deviation of the noise over the repeats; of a single copy, its root mean square distance to the truth."""
+    """Standard deviation of the noise over the repeats; of a single copy, its RMS distance to the truth."""
     if len(repeats) == 1:
         return float(np.sqrt(np.mean((repeats[0].astype(np.float64) - truth) ** 2)))
     return float(np.sqrt(np.mean(np.var(repeats, axis=0, ddof=1, dtype=np.float64))))
