@@ -1,0 +1,201 @@
+"""A model on a whole scan: what is changed, what may not be, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medn2n.core.volume import Volume
+from medn2n.errors import ModelError
+from medn2n.formats.bundle_dir import Bundle, ModelInfo, Scope, read_bundle
+from medn2n.stages.volume_to_denoised import Denoiser
+
+AFFINE = np.array([[-0.7, 0, 0, 10], [0, 0.9, 0.1, -20], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
+
+
+class Shifting:
+    """An engine that takes 0.1 from every value, and remembers the shapes that it saw."""
+
+    name = "shifting"
+
+    def __init__(self, by: float = 0.1) -> None:
+        self.by, self.seen = by, []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        assert batch.dtype == np.float32
+        assert batch.flags.c_contiguous
+        self.seen.append(batch)
+        return batch - np.float32(self.by)
+
+
+def bundle(modality: str = "CT", *, dims: int = 2) -> Bundle:
+    ct = modality == "CT"
+    info = ModelInfo.model_validate(
+        {
+            "name": "toy",
+            "modality": modality,
+            "network": {"dims": dims},
+            "scaling": {"kind": "fixed", "scale": 500.0} if ct else {"kind": "percentile", "percentile": 100.0},
+            "scope": Scope(unit="HU" if ct else "a.u.", groups=1, subjects=1, noise_share=(0.0, 1.0)),
+            "recipe": {},
+            "manifest_sha256": "0",
+            "medn2n_version": "0",
+            "sha256": {"models/model.safetensors": "abc"},
+        }
+    )
+    return Bundle(folder=Path("nowhere"), info=info)
+
+
+def scan(shape: tuple[int, ...] = (20, 23, 4), *, modality: str = "CT", **changes: object) -> Volume:
+    values = np.random.default_rng(0).uniform(1, 1000, shape).astype(np.float32)
+    made = Volume(
+        voxels=values,
+        affine=AFFINE.copy(),
+        unit="HU" if modality == "CT" else "a.u.",
+        modality=modality,
+        source=object(),
+    )
+    return replace(made, **changes)
+
+
+def test_geometry_source_and_unit_are_kept() -> None:
+    volume = scan(slice_positions_mm=np.array([0, 2.5, 5, 9.0]))
+    denoised = Denoiser(bundle(), Shifting())(volume)
+    assert denoised.voxels.shape == volume.voxels.shape
+    assert denoised.voxels.dtype == np.float32
+    assert np.array_equal(denoised.affine, volume.affine)
+    assert denoised.source is volume.source
+    assert denoised.slice_positions_mm is volume.slice_positions_mm
+    assert (denoised.unit, denoised.modality) == ("HU", "CT")
+    np.testing.assert_allclose(denoised.voxels, volume.voxels - 50, atol=1e-3)
+
+
+def test_the_network_sees_slices_as_images_of_fitting_size() -> None:
+    engine, volume = Shifting(), scan()
+    Denoiser(bundle(), engine)(volume)
+    (batch,) = engine.seen
+    assert batch.shape == (4, 1, 32, 32)
+    np.testing.assert_allclose(batch[2, 0, :20, :23], volume.voxels[:, :, 2] / 500)
+
+
+def test_large_scans_go_in_several_batches() -> None:
+    engine = Shifting()
+    Denoiser(bundle(), engine)(scan((512, 512, 9)))
+    assert [len(batch) for batch in engine.seen] == [4, 4, 1]
+
+
+def test_strength() -> None:
+    volume = scan()
+    denoiser = Denoiser(bundle(), Shifting())
+    assert np.array_equal(denoiser(volume, strength=0.0).voxels, volume.voxels)
+    np.testing.assert_allclose(denoiser(volume, strength=0.5).voxels, volume.voxels - 25, atol=1e-3)
+
+
+def test_strength_zero_is_the_identity_for_magnitudes_too() -> None:
+    volume = scan(modality="MR")
+    assert np.array_equal(Denoiser(bundle("MR"), Shifting())(volume, strength=0.0).voxels, volume.voxels)
+
+
+def test_padding_is_untouched_and_the_network_sees_air_in_its_place() -> None:
+    volume = scan()
+    voxels, padding = volume.voxels.copy(), np.zeros(volume.voxels.shape, bool)
+    padding[:5] = True
+    voxels[:5] = -3024
+    engine = Shifting()
+    denoised = Denoiser(bundle(), engine)(replace(volume, voxels=voxels, padding=padding))
+    assert (denoised.voxels[:5] == -3024).all()
+    np.testing.assert_allclose(denoised.voxels[5:], volume.voxels[5:] - 50, atol=1e-3)
+    assert (engine.seen[0][:, 0, :5, :23] == -2).all()  # −1000 HU in network units
+
+
+def test_a_masked_background_stays_zero_and_a_lone_zero_is_a_measurement() -> None:
+    voxels = scan(modality="MR").voxels.copy()
+    voxels[:6] = 0
+    voxels[10, 10, 0] = 0
+    denoised = Denoiser(bundle("MR"), Shifting(-0.1))(replace(scan(modality="MR"), voxels=voxels)).voxels
+    assert (denoised[:5] == 0).all()
+    assert (denoised[5] > 0).all()  # beside the object: its neighbour below is not zero
+    assert denoised[10, 10, 0] > 0
+
+
+def test_a_magnitude_stays_at_or_above_zero() -> None:
+    denoised = Denoiser(bundle("MR"), Shifting(0.5))(scan(modality="MR"))
+    assert float(denoised.voxels.min()) == 0
+
+
+def test_an_mr_scan_that_has_negative_values_keeps_that_right() -> None:
+    volume = scan(modality="MR")
+    signed = replace(volume, voxels=volume.voxels - 300)
+    denoised = Denoiser(bundle("MR"), Shifting(0.01))(signed).voxels
+    assert float(denoised.min()) < -250
+
+
+def test_every_time_frame_is_denoised_by_itself() -> None:
+    volume = scan((20, 23, 4, 3), modality="MR")
+    voxels = volume.voxels * np.array([1, 10, 100], np.float32)
+    denoiser = Denoiser(bundle("MR"), Shifting())
+    together = denoiser(replace(volume, voxels=voxels)).voxels
+    for t in range(3):
+        one = denoiser(scan(modality="MR", voxels=np.ascontiguousarray(voxels[..., t]))).voxels
+        assert np.array_equal(together[..., t], one)
+
+
+def test_padding_of_a_series_in_time() -> None:
+    volume = scan((20, 23, 4, 2))
+    padding = np.zeros(volume.voxels.shape, bool)
+    padding[:3, :, :, 1] = True
+    denoised = Denoiser(bundle(), Shifting())(replace(volume, padding=padding)).voxels
+    assert np.array_equal(denoised[padding], volume.voxels[padding])
+    assert not (denoised[~padding] == volume.voxels[~padding]).any()
+
+
+def test_the_other_modality_is_refused_and_an_unknown_one_is_taken() -> None:
+    with pytest.raises(ModelError) as refused:
+        Denoiser(bundle("MR"), Shifting())(scan())
+    assert refused.value.code == "WRONG_MODEL"
+    Denoiser(bundle("MR"), Shifting())(scan(modality="MR", **{}))
+    Denoiser(bundle("MR"), Shifting())(replace(scan(modality="MR"), modality=""))
+
+
+def test_uneven_slices_are_refused_by_a_3d_model() -> None:
+    uneven = scan(slice_positions_mm=np.array([0, 2.5, 5, 9.0]))
+    with pytest.raises(ModelError) as refused:
+        Denoiser(bundle(dims=3), Shifting())(uneven)
+    assert refused.value.code == "UNEVEN_SLICES"
+
+
+def test_a_3d_model_sees_the_block() -> None:
+    engine = Shifting()
+    volume = scan()
+    np.testing.assert_allclose(Denoiser(bundle(dims=3), engine)(volume).voxels, volume.voxels - 50, atol=1e-3)
+    assert [batch.shape for batch in engine.seen] == [(1, 1, 32, 32, 16)]
+
+
+def test_an_empty_scan_comes_back() -> None:
+    volume = scan(modality="MR", voxels=np.zeros((8, 8, 2), np.float32))
+    assert (Denoiser(bundle("MR"), Shifting())(volume).voxels == 0).all()
+
+
+def test_provenance_names_what_decides_the_voxels() -> None:
+    provenance = Denoiser(bundle(), Shifting()).provenance(strength=0.5)
+    assert (provenance.model, provenance.model_sha256) == ("toy", "abc")
+    assert provenance.parameters["strength"] == 0.5
+    assert provenance.parameters["engine"] == "shifting"
+
+
+@pytest.mark.parametrize("openvino", [True, False])
+def test_loaded_models_denoise_alike_with_and_without_openvino(
+    make_bundle: Callable[..., Path], openvino: bool
+) -> None:
+    folder = make_bundle("CT", openvino=openvino)
+    denoiser = Denoiser.load(folder, device="cpu", threads=1)
+    assert denoiser.engine.name == ("openvino" if openvino else "torch")
+    assert denoiser.bundle.sha256 == read_bundle(folder).sha256
+    volume = scan((40, 33, 2))
+    changed = denoiser(volume).voxels - volume.voxels
+    assert 0 < float(np.abs(changed).max()) < 1000
+    assert np.array_equal(denoiser(volume).voxels, denoiser(volume).voxels)
