@@ -36,6 +36,14 @@ class CtProtocol:
     views: int = 492
     electronic_sigma: float = 5.0
 
+    def __post_init__(self) -> None:
+        _check_kernel(self.kernel)
+
+
+def _check_kernel(kernel: str) -> None:
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, found {kernel!r}")
+
 
 def pad_to_square(slice_hu: FloatArray) -> tuple[FloatArray, tuple[slice, slice]]:
     """The slice centred in a square of air that holds its circumscribed circle's content, and where it lies."""
@@ -73,8 +81,7 @@ def measure(integrals: FloatArray, protocol: CtProtocol, generator: np.random.Ge
 def kernel_response(kernel: str, cutoff: float, size: int) -> npt.NDArray[np.float64]:
     """Ramp filter times the kernel's window at the `size` FFT frequencies (band-limited ramp, Kak & Slaney eq. 61:
     built from its spatial samples, so that the zero frequency is right)."""
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, found {kernel!r}")
+    _check_kernel(kernel)
     spatial = np.zeros(size)
     spatial[0] = 0.25
     odd = np.arange(1, size // 2 + 1, 2)

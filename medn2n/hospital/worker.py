@@ -74,7 +74,7 @@ def _result(code: int, returncode: int, printed: str) -> dict[str, Any]:
         counts: dict[str, int] = {}
         for series in json.loads(printed)["series"]:
             counts[series["status"]] = counts.get(series["status"], 0) + 1
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         counts = {}
     crashed = -returncode if returncode < 0 else None
     return {"schema": "medn2n.result/1", "exit_code": code, "killed_by_signal": crashed, "series": counts}
