@@ -67,6 +67,7 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
     UsageError before anything is written where the call is wrong. What goes wrong with one series is its status, not an
     exception; TryLater (disk full) ends the run, and the same call resumes it.
     """
+    source, output = source.absolute(), output.absolute()
     _check_call(source, output, options)
     found = catalogue(source, modality=options.modality)
     _check_space(found, output, options)

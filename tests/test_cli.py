@@ -171,6 +171,21 @@ def test_nifti_takes_its_modality_from_the_model_named_or_the_option(
     assert "--modality" in done.said
 
 
+def test_relative_paths_mean_the_same(
+    call: Call, tmp_path: Path, ct_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.dicom_series(tmp_path / "in", rows=40, columns=36)
+    (tmp_path / "mr").mkdir()
+    build.nifti(tmp_path / "mr" / "a.nii")
+    monkeypatch.chdir(tmp_path)
+    for scans, count in (("in", 6), ("in/slice001.dcm", 1), ("mr/a.nii", 1)):
+        output = Path("out") / scans.replace("/", "-")
+        done, record = denoise(call, Path(scans), output, ct_bundle)
+        assert (done.code, statuses(record)) == (0, {"done": 1})
+        assert len(record["series"][0]["outputs"]) == count
+        assert all((output / name).is_file() for name in record["series"][0]["outputs"])
+
+
 def test_dry_run_writes_nothing(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
     build.dicom_series(tmp_path / "in")
     done, _ = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, "--dry-run")

@@ -50,10 +50,12 @@ def same_series(first: Series, second: Series) -> str | None:
 
 
 def other_patient(first: Series, second: Series) -> str | None:
+    """Noise2Noise needs one object: two patients never are."""
     return "they are of different patients" if _differ(first, second, "patient") else None
 
 
 def other_modality(first: Series, second: Series) -> str | None:
+    """CT and MR show different quantities."""
     known = first.modality and second.modality
     return "one is CT and the other MR" if known and first.modality != second.modality else None
 
@@ -72,12 +74,14 @@ def other_grid(first: Series, second: Series) -> str | None:
 
 
 def other_frame_of_reference(first: Series, second: Series) -> str | None:
+    """Other FrameOfReferenceUID: the same numbers then mean other places (PS3.3 C.7.4.1)."""
     if _differ(first, second, "frame_of_reference_uid"):
         return "they have different frames of reference: the patient was positioned anew between them"
     return None
 
 
 def other_scanner(first: Series, second: Series) -> str | None:
+    """Manufacturer, model and field strength: another scanner has another signal and another noise."""
     for key in ("manufacturer", "scanner", "field_t"):
         if _differ(first, second, key):
             return "they come from different scanners"
@@ -85,10 +89,12 @@ def other_scanner(first: Series, second: Series) -> str | None:
 
 
 def other_kernel(first: Series, second: Series) -> str | None:
+    """Another reconstruction kernel shows another sharpness of the same object."""
     return "they have different reconstruction kernels" if _differ(first, second, "kernel") else None
 
 
 def other_contrast_agent(first: Series, second: Series) -> str | None:
+    """With and without agent, or two agents: the tissue itself looks different."""
     ones, twos = (bool(series.acquisition.get("contrast_agent")) for series in (first, second))
     headers = "series_uid" in first.acquisition and "series_uid" in second.acquisition
     if headers and ones != twos:
@@ -97,6 +103,7 @@ def other_contrast_agent(first: Series, second: Series) -> str | None:
 
 
 def other_sequence(first: Series, second: Series) -> str | None:
+    """Another pulse sequence weighs the tissues differently."""
     for key in ("sequence", "scanning_sequence"):
         if _differ(first, second, key):
             return "they have different pulse sequences"
@@ -113,6 +120,7 @@ def other_image_kind(first: Series, second: Series) -> str | None:
 
 
 def derived(first: Series, second: Series) -> str | None:
+    """A derived image may hold the original's own noise."""
     flags = _both(first, second, "derived")
     if flags is not None and bool(flags[0]) != bool(flags[1]):
         return "one is an original and the other is derived: it may be computed from the first"

@@ -16,6 +16,7 @@ V = TypeVar("V")
 
 
 def grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    """Values by key, keys in order of first appearance, values in their order."""
     groups: dict[K, list[V]] = {}
     for value in values:
         groups.setdefault(key(value), []).append(value)
@@ -23,6 +24,7 @@ def grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
 
 
 def require_geometry(frame: Frame) -> None:
+    """InputError NO_GEOMETRY or BAD_SCALING where a frame cannot be placed in space or scaled."""
     if len(frame.position) != 3 or len(frame.pixel_spacing) != 2 or len(frame.orientation) != 6:
         raise InputError("NO_GEOMETRY", "its header does not say where its slices lie. Export it again.")
     if not np.isfinite((*frame.position, *frame.pixel_spacing)).all() or min(frame.pixel_spacing) <= 0:

@@ -55,6 +55,7 @@ def figure_text(value: Cell, digits: int) -> str:
 
 
 def table_html(table: Table) -> str:
+    """A <table>: numbers right-aligned, the best row of each column marked."""
     best = [_best_row(table, column) for column in range(len(table.columns))]
     text = [
         not any(isinstance(row[c], int | float | Measured) for row in table.rows)
