@@ -25,6 +25,7 @@ from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single
 from medn2n.stages.volume_to_denoised import Denoiser
 
 PICTURES_A_SERIES = 3
+FILE_NAMES = (".dcm", ".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 NEEDS_A_MODALITY = (
     "This file does not say whether it is CT or MR. "
     "Give --modality ct or --modality mr, name a --model, or use BIDS names."
@@ -106,8 +107,10 @@ def _check_call(source: Path, output: Path, options: Options) -> None:
         raise UsageError(
             "OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan."
         )
-    if output.exists() and not output.is_dir():
-        raise UsageError("OUTPUT exists and is not a folder.")
+    if (output.exists() or output.name.lower().endswith(FILE_NAMES)) and not output.is_dir():
+        raise UsageError(
+            "OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record."
+        )
     if not 0.0 <= options.strength <= 1.0:
         raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
     if options.model != "auto":

@@ -179,7 +179,7 @@ def test_relative_paths_mean_the_same(
     build.nifti(tmp_path / "mr" / "a.nii")
     monkeypatch.chdir(tmp_path)
     for scans, count in (("in", 6), ("in/slice001.dcm", 1), ("mr/a.nii", 1)):
-        output = Path("out") / scans.replace("/", "-")
+        output = Path("out") / scans.replace("/", "-").replace(".", "-")
         done, record = denoise(call, Path(scans), output, ct_bundle)
         assert (done.code, statuses(record)) == (0, {"done": 1})
         assert len(record["series"][0]["outputs"]) == count
@@ -223,6 +223,7 @@ def test_output_inside_input(call: Call, tmp_path: Path, ct_bundle: Path, output
         ["denoise", "IN", "OUT", "--dtype", "int8"],
         ["denoise", "IN"],
         ["denoise", "IN", "FILE"],
+        ["denoise", "IN", "OUT.nii.gz"],
         ["catalogue", "NOWHERE"],
         ["pair", "IN"],
         ["pair", "NOWHERE", "-o", "m.json"],
@@ -246,7 +247,7 @@ def test_usage_errors_are_one_line_and_exit_code_2(call: Call, tmp_path: Path, a
     done = call(*arguments)
     assert done.code == 2, done.said
     assert one_line(done.err)
-    assert not (tmp_path / "OUT" / "medn2n.json").exists()
+    assert not list(tmp_path.glob("OUT*"))
 
 
 def test_the_module_ends_with_the_same_codes(tmp_path: Path) -> None:
