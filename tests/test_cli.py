@@ -171,6 +171,18 @@ def test_nifti_takes_its_modality_from_the_model_named_or_the_option(
     assert "--modality" in done.said
 
 
+def test_a_masked_scan_with_nan_outside_is_denoised_inside(call: Call, tmp_path: Path, mr_bundle: Path) -> None:
+    voxels = np.random.default_rng(0).normal(100, 10, (40, 40, 3)).astype(np.float32)
+    voxels[:10] = np.nan
+    (tmp_path / "in").mkdir()
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "in" / "a.nii")
+    done, record = denoise(call, tmp_path / "in", tmp_path / "out", mr_bundle)
+    assert (done.code, statuses(record)) == (0, {"done": 1})
+    written = np.asarray(nibabel.load(tmp_path / "out" / "a.nii").dataobj)
+    assert np.array_equal(np.isnan(written), np.isnan(voxels))
+    assert "NaN" not in (tmp_path / "out" / "medn2n.json").read_text()
+
+
 def test_relative_paths_mean_the_same(
     call: Call, tmp_path: Path, ct_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

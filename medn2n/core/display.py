@@ -70,7 +70,8 @@ def display_window(volume: Volume) -> Window:
     if volume.unit == "HU":
         return SOFT_TISSUE_HU
     sample = _first_frame(volume.voxels)
-    low, high = (float(x) for x in np.percentile(sample, [1.0, 99.5]))
+    sample = sample[np.isfinite(sample)]
+    low, high = (float(x) for x in np.percentile(sample, [1.0, 99.5])) if sample.size else (0.0, 1.0)
     low = 0.0 if low >= 0 else low
     return (low, high if high > low else low + 1.0)
 

@@ -19,7 +19,7 @@ def export_openvino(network: nn.Module, path: Path, *, dims: int) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         # "This size is a constant of the trace": wanted, since the example needs no padding and neither do the engine's
         # images.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         model = openvino.convert_model(network.eval(), example_input=example, input=[-1, 1, *([-1] * dims)])
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, str(path), compress_to_fp16=False)

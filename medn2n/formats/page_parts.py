@@ -19,9 +19,7 @@ def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
     """An 8-bit grey PNG of rows × columns, window low → 0, high → 255; values that are not finite are
     black."""
     low, high = window
-    scaled = (np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / max(
-        high - low, 1e-12
-    )
+    scaled = (np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
     grey = np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)
     rows, columns = grey.shape
     # PNG's filter 2 ("up"): each row as its difference from the row above; it packs a fifth smaller.
@@ -30,8 +28,7 @@ def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
 
 
@@ -58,8 +55,7 @@ def table_html(table: Table) -> str:
     """A <table>: numbers right-aligned, the best row of each column marked."""
     best = [_best_row(table, column) for column in range(len(table.columns))]
     text = [
-        not any(isinstance(row[c], int | float | Measured) for row in table.rows)
-        for c in range(len(table.columns))
+        not any(isinstance(row[c], int | float | Measured) for row in table.rows) for c in range(len(table.columns))
     ]
     head = "".join(
         f'<th scope="col"{"" if text[index] else " class=number"}>{escape(column.name)}</th>'
@@ -134,9 +130,7 @@ def bars_html(chart: Bars) -> str:
                 f'M{at(figure.low):.1f} {y + 4}v10M{at(figure.high):.1f} {y + 4}v10"/>'
             )
         shown = figure_text(float(figure.value), chart.digits)
-        parts.append(
-            f'<text x="{at(max(figure.high, 0)) + 8:.1f}" y="{y + 13}">{shown} {escape(chart.unit)}</text>'
-        )
+        parts.append(f'<text x="{at(max(figure.high, 0)) + 8:.1f}" y="{y + 13}">{shown} {escape(chart.unit)}</text>')
     return (
         f'<figure><svg viewBox="0 0 {left + width + 110} {len(figures) * step + 8}" role="img" '
         f'aria-label="{escape(chart.caption)}">{"".join(parts)}</svg>'

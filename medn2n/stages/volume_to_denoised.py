@@ -83,8 +83,9 @@ class Denoiser:
 
     def _frame(self, voxels: FloatArray, padding: npt.NDArray[np.bool_], strength: float) -> FloatArray:
         scaling = self.bundle.info.scaling
+        # Padding, and what is not a number, is no measurement: the network sees air in its place.
+        padding = padding | ~np.isfinite(voxels)
         untouched = padding | _masked_background(voxels)
-        # Padding is no measurement: the network sees air in its place.
         air = -1000.0 if self.bundle.info.modality == "CT" else 0.0
         image = np.where(padding, np.float32(air), voxels)
         scale = fit_scale(
@@ -93,7 +94,7 @@ class Denoiser:
         removed = scale.to_network(image) - self._run(scale.to_network(image))
         result = image - np.float32(strength * scale.scale) * removed
         if self.bundle.info.modality == "MR":
-            result = np.maximum(result, min(0.0, float(voxels.min())))
+            result = np.maximum(result, min(0.0, float(image.min())))
         final: FloatArray = np.where(untouched, voxels, result).astype(np.float32)
         return final
 

@@ -112,6 +112,21 @@ def test_padding_is_untouched_and_the_network_sees_air_in_its_place() -> None:
     assert (engine.seen[0][:, 0, :5, :23] == -2).all()  # −1000 HU in network units
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_stays_where_it_is(modality: str, value: float) -> None:
+    """Masked NIfTI files hold NaN outside the mask; one of them would spread over a network's whole reach."""
+    volume = scan(modality=modality)
+    voxels = volume.voxels.copy()
+    voxels[:5] = value
+    engine = Shifting()
+    denoised = Denoiser(bundle(modality), engine)(replace(volume, voxels=voxels)).voxels
+    assert np.isfinite(engine.seen[0]).all()
+    np.testing.assert_array_equal(denoised[:5], voxels[:5])
+    assert np.isfinite(denoised[5:]).all()
+    assert (denoised[5:] < voxels[5:]).all()
+
+
 def test_a_masked_background_stays_zero_and_a_lone_zero_is_a_measurement() -> None:
     voxels = scan(modality="MR").voxels.copy()
     voxels[:6] = 0
