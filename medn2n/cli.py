@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from medn2n import __version__
+from medn2n.cli_groups import Json, Out, Seed, config_app, models_app, simulate_app
 from medn2n.errors import Medn2nError, UsageError
 from medn2n.log import logger, setup_logging
 
@@ -27,9 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
-models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
-config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
 app.add_typer(simulate_app, name="simulate")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
@@ -70,11 +68,6 @@ class Uid(StrEnum):
 
     deterministic = "deterministic"
     random = "random"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
-Seed = Annotated[int, typer.Option(help="Every draw follows from it.")]
 
 
 def _upper(modality: Modality | None) -> str:
@@ -132,42 +125,6 @@ def pair(
     manifest, decisions = pair_scans(scans, None if dry_run else output, declare=declare, modality=_upper(modality))
     print(decision_lines(manifest, decisions))
     raise typer.Exit(0 if manifest.training or manifest.validation or manifest.test else 4)
-
-
-@simulate_app.command("ct")
-def simulate_ct(
-    scans: Annotated[Path, typer.Argument(help="A CT scan, series folder or tree.")],
-    output: Out,
-    photons: Annotated[float, typer.Option(help="Photons a ray without object.", min=1)] = 2e5,
-    kernel: Annotated[str, typer.Option(help="ramp, shepp-logan, cosine, hamming or hann.")] = "hann",
-    cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=1)] = 1.0,
-    views: Annotated[int, typer.Option(help="Projections over half a turn.", min=16)] = 492,
-    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
-    seed: Seed = 0,
-) -> None:
-    """Low-dose CT: projection, photon counting, filtered back-projection."""
-    from medn2n.verbs import simulate
-
-    simulate(
-        "CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats
-    )
-    print(f"{output / 'manifest.json'}")
-
-
-@simulate_app.command("mr")
-def simulate_mr(
-    scans: Annotated[Path, typer.Argument(help="An MR scan, series folder or tree.")],
-    output: Out,
-    snr: Annotated[float, typer.Option(help="Bright tissue over noise.", min=0.1)] = 15.0,
-    zero_fill: Annotated[float, typer.Option(help="Share of k-space acquired.", min=0.1, max=1)] = 1.0,
-    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
-    seed: Seed = 0,
-) -> None:
-    """Noisy MR: complex Gaussian noise in k-space, magnitude images."""
-    from medn2n.verbs import simulate
-
-    simulate("MR", scans, output, seed=seed, snr=snr, zero_fill=zero_fill, repeats=repeats)
-    print(f"{output / 'manifest.json'}")
 
 
 @app.command()
@@ -277,36 +234,6 @@ def run_one(
     from medn2n.hospital.worker import run_one as run
 
     raise typer.Exit(run(job))
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """Name, modality, parameters and sha256 of each."""
-    from medn2n.formats.bundle_dir import read_bundle, shipped_models
-    from medn2n.tables import models_table
-
-    bundles = [read_bundle(name) for name in shipped_models()]
-    if as_json:
-        print(json.dumps([bundle.info.model_dump(mode="json") for bundle in bundles], indent=1))
-    else:
-        print(models_table(bundles))
-
-
-@config_app.command("list")
-def config_list() -> None:
-    """Name and purpose of each."""
-    from medn2n.config import shipped_recipes
-
-    for name, recipe in shipped_recipes().items():
-        print(f"{name:24} {recipe.modality}  {recipe.pairs:18} {recipe.description}")
-
-
-@config_app.command("show")
-def config_show(name: Annotated[str, typer.Argument(help="Name from `config list`.")]) -> None:
-    """The whole recipe, comments included."""
-    from medn2n.config import find_recipe
-
-    print(find_recipe(name).read_text(encoding="utf-8"), end="")
 
 
 def _terminate(_signal: int, _frame: Any) -> NoReturn:

@@ -116,6 +116,11 @@ class Recipe(_Strict):
     )
     simulate_ct: SimulateCt | None = None
     simulate_mr: SimulateMr | None = None
+    base_model: str = Field(
+        default="",
+        description="model (name or folder) that denoises the scans that repeats are simulated from: what is left of "
+        "their own noise would be shared by all repeats, and be taken for anatomy",
+    )
     network: Network = Network()
     scaling: Scaling
     samples: Samples = Samples()

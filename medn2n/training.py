@@ -20,6 +20,7 @@ from medn2n.formats.model_weights import load_weights, save_weights
 from medn2n.log import logger
 from medn2n.stages.repeats_to_samples import training_and_validation
 from medn2n.stages.samples_to_bundle import Trained, train
+from medn2n.stages.volume_to_denoised import Denoiser
 
 
 def train_model(
@@ -38,7 +39,8 @@ def train_model(
     root = data_root(manifest, manifest_path)
     verify_files(manifest, root)
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
-    training, validation = training_and_validation(manifest, root, recipe)
+    quieten = Denoiser.load(recipe.base_model, device=device) if recipe.base_model else None
+    training, validation = training_and_validation(manifest, root, recipe, quieten=quieten)
     logger.info("%d cases to train on, %d to validate on", len(training), len(validation))
     trained = train(
         training,

@@ -52,11 +52,12 @@ def ct_bases(
 
 
 def mr_bases(voxels: FloatArray, spacing_mm: tuple[float, float, float], *, count: int) -> list[Base]:
-    """At most `count` slices of (I,J,K), evenly spread, at half resolution where they are large enough for that."""
+    """At most `count` slices of (I,J,K), evenly spread. Of large ones every other is brought to half resolution, which
+    halves its own noise too; the rest stay, so that detail of both sizes is learned."""
     bases = []
-    for k in _spread(voxels.shape[2], step=1, count=count):
+    for number, k in enumerate(_spread(voxels.shape[2], step=1, count=count)):
         image, pixel = np.ascontiguousarray(voxels[:, :, k]), float(spacing_mm[0])
-        if min(image.shape) >= 200:
+        if min(image.shape) >= 200 and number % 2 == 0:
             image, pixel = mr_physics.half_resolution(image), 2 * pixel
         if np.count_nonzero(image) > 0.05 * image.size:
             bases.append(Base(image=image, pixel_mm=pixel))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -20,14 +20,21 @@ from medn2n.config import Recipe, SimulateCt, SimulateMr
 from medn2n.core import simulation
 from medn2n.core.intensity import fit_scale
 from medn2n.core.samples import Case, held_out_slices
+from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.manifest import Group, Manifest
 from medn2n.formats.monai_reader import ScanReader
 from medn2n.log import logger
 
+BELOW_AIR_HU = -1100.0  # what is stored outside a scanner's field of view
+Quieten = Callable[[Volume], Volume]
 
-def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe) -> list[Case]:
-    """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says."""
+
+def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: Quieten | None = None) -> list[Case]:
+    """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says.
+
+    quieten: denoises the scans that repeats are simulated from (the recipe's base_model).
+    """
     load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
     cases: list[Case] = []
     for group in groups:
@@ -45,28 +52,32 @@ def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe) -> list[Case
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases.append(_scaled(voxels, None, group.group, recipe))
         if "simulate" in recipe.pairs:
-            spacing = tuple(float(edge) for edge in np.linalg.norm(affine[:3, :3], axis=0))
-            cases += _simulated(voxels.mean(axis=0), spacing, group.group, recipe)
+            mean = np.ascontiguousarray(voxels.mean(axis=0))
+            base = Volume(
+                voxels=mean,
+                padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
+                affine=affine,
+                unit="HU" if recipe.modality == "CT" else "a.u.",
+                modality=recipe.modality,
+            )
+            cases += _simulated(base if quieten is None else quieten(base), group.group, recipe)
     return cases
 
 
-def _simulated(
-    voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, ...], group: str, recipe: Recipe
-) -> list[Case]:
+def _simulated(base: Volume, group: str, recipe: Recipe) -> list[Case]:
     section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
     assert section is not None  # the recipe was validated
-    spacing = (spacing_mm[0], spacing_mm[1], spacing_mm[2])
     if isinstance(section, SimulateCt):
         bases = simulation.ct_bases(
-            voxels, spacing, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
+            base.voxels, base.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
         )
     else:
-        bases = simulation.mr_bases(voxels, spacing, count=section.slices)
+        bases = simulation.mr_bases(base.voxels, base.spacing_mm, count=section.slices)
     # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
     name_seed = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
     tasks: list[Task] = [
-        (base, section, (recipe.seed, name_seed, number, draw))
-        for number, base in enumerate(bases)
+        (one, section, (recipe.seed, name_seed, number, draw))
+        for number, one in enumerate(bases)
         for draw in range(section.draws)
     ]
     logger.info("%s: simulating %d acquisitions of %d slices", group, len(tasks), len(bases))
@@ -121,10 +132,12 @@ def _scaled(
     return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
 
 
-def training_and_validation(manifest: Manifest, root: Path, recipe: Recipe) -> tuple[list[Case], list[Case]]:
+def training_and_validation(
+    manifest: Manifest, root: Path, recipe: Recipe, *, quieten: Quieten | None = None
+) -> tuple[list[Case], list[Case]]:
     """Cases of both splits; where the manifest has no validation split, slices are held out instead."""
-    training = load_cases(manifest.training, root, recipe)
-    validation = load_cases(manifest.validation, root, recipe)
+    training = load_cases(manifest.training, root, recipe, quieten=quieten)
+    validation = load_cases(manifest.validation, root, recipe, quieten=quieten)
     if training and not validation:
         training, validation = held_out_slices(training, dims=recipe.network.dims)
     return training, validation

@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float32]
 MULTIPLE = {2: 32, 3: 16}
 TILE = {2: 1536, 3: 176}
 HALO = {2: 160, 3: 48}
-BATCH_VOXELS = 1 << 20
+BATCH_VOXELS = {2: 1 << 20, 3: 176**3}  # a small block would be nearly all halo
 BYTES_A_VOXEL = 500  # measured: memory of the 24-channel U-Net in OpenVINO over the voxels that run at once
 
 
@@ -36,7 +36,7 @@ class Denoiser:
     def __init__(self, bundle: Bundle, engine: Engine, *, memory_gb: float | None = None) -> None:
         self.bundle = bundle
         self.engine = engine
-        self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS
+        self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS[bundle.info.network.dims]
 
     @classmethod
     def load(
@@ -102,9 +102,9 @@ class Denoiser:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
         dims = self.bundle.info.network.dims
         multiple, halo = MULTIPLE[dims], HALO[dims]
-        # A tile of nothing but halo would never end; one step more than that is the least.
-        edge = int(self._voxels ** (1 / dims)) // multiple * multiple
-        edge = min(max(edge, 2 * halo + multiple), TILE[dims])
+        # A tile of nothing but halo would never end; two steps more than that is the least.
+        edge = round(self._voxels ** (1 / dims)) // multiple * multiple
+        edge = min(max(edge, 2 * halo + 2 * multiple), TILE[dims])
         if dims == 3:
             block = tiling.run(self.engine, image[None, None], multiple=multiple, tile=(edge,) * 3, halo=halo)
             return np.ascontiguousarray(block[0, 0])

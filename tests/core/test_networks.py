@@ -164,5 +164,5 @@ def test_receptive_radius_fits_the_halo_of_a_denoise_run(dims: int, levels: int)
         reach = max(reach, int((torch.nonzero(gradient[0, 0]) - centre).abs().max()))
     assert reach < edge // 2 - 2**levels
     assert reach <= HALO[dims]
-    inside = TILE[dims][0] - 2 * HALO[dims]
-    assert all(value % MULTIPLE[dims] == 0 for value in (TILE[dims][0], HALO[dims], inside))
+    inside = TILE[dims] - 2 * HALO[dims]
+    assert all(value % MULTIPLE[dims] == 0 for value in (TILE[dims], HALO[dims], inside))

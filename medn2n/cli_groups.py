@@ -1,0 +1,83 @@
+"""The verbs that have verbs of their own: `simulate ct|mr`, `models list`, `config list|show`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
+models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
+config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
+Seed = Annotated[int, typer.Option(help="Every draw follows from it.")]
+
+
+@simulate_app.command("ct")
+def simulate_ct(
+    scans: Annotated[Path, typer.Argument(help="A CT scan, series folder or tree.")],
+    output: Out,
+    photons: Annotated[float, typer.Option(help="Photons a ray without object.", min=1)] = 2e5,
+    kernel: Annotated[str, typer.Option(help="ramp, shepp-logan, cosine, hamming or hann.")] = "hann",
+    cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=1)] = 1.0,
+    views: Annotated[int, typer.Option(help="Projections over half a turn.", min=16)] = 492,
+    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Low-dose CT: projection, photon counting, filtered back-projection."""
+    from medn2n.verbs import simulate
+
+    simulate(
+        "CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats
+    )
+    print(f"{output / 'manifest.json'}")
+
+
+@simulate_app.command("mr")
+def simulate_mr(
+    scans: Annotated[Path, typer.Argument(help="An MR scan, series folder or tree.")],
+    output: Out,
+    snr: Annotated[float, typer.Option(help="Bright tissue over noise.", min=0.1)] = 15.0,
+    zero_fill: Annotated[float, typer.Option(help="Share of k-space acquired.", min=0.1, max=1)] = 1.0,
+    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Noisy MR: complex Gaussian noise in k-space, magnitude images."""
+    from medn2n.verbs import simulate
+
+    simulate("MR", scans, output, seed=seed, snr=snr, zero_fill=zero_fill, repeats=repeats)
+    print(f"{output / 'manifest.json'}")
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Name, modality, parameters and sha256 of each."""
+    from medn2n.formats.bundle_dir import read_bundle, shipped_models
+    from medn2n.tables import models_table
+
+    bundles = [read_bundle(name) for name in shipped_models()]
+    if as_json:
+        print(json.dumps([bundle.info.model_dump(mode="json") for bundle in bundles], indent=1))
+    else:
+        print(models_table(bundles))
+
+
+@config_app.command("list")
+def config_list() -> None:
+    """Name and purpose of each."""
+    from medn2n.config import shipped_recipes
+
+    for name, recipe in shipped_recipes().items():
+        print(f"{name:24} {recipe.modality}  {recipe.pairs:18} {recipe.description}")
+
+
+@config_app.command("show")
+def config_show(name: Annotated[str, typer.Argument(help="Name from `config list`.")]) -> None:
+    """The whole recipe, comments included."""
+    from medn2n.config import find_recipe
+
+    print(find_recipe(name).read_text(encoding="utf-8"), end="")
