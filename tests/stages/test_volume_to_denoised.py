@@ -190,6 +190,16 @@ def test_a_3d_model_sees_the_block() -> None:
     assert [batch.shape for batch in engine.seen] == [(1, 1, 32, 32, 16)]
 
 
+def test_large_blocks_go_in_few_tiles_and_in_smaller_ones_where_memory_is_short() -> None:
+    volume = scan((250, 20, 12))
+    for memory_gb, edge, tiles in ((None, 176, 4), (0.1, 128, 8)):
+        engine = Shifting()
+        denoised = Denoiser(bundle(dims=3), engine, memory_gb=memory_gb)(volume)
+        np.testing.assert_allclose(denoised.voxels, volume.voxels - 50, atol=1e-3)
+        assert max(batch.shape[2] for batch in engine.seen) == edge
+        assert len(engine.seen) == tiles
+
+
 def test_an_empty_scan_comes_back() -> None:
     volume = scan(modality="MR", voxels=np.zeros((8, 8, 2), np.float32))
     assert (Denoiser(bundle("MR"), Shifting())(volume).voxels == 0).all()
