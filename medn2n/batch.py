@@ -108,9 +108,7 @@ def _check_call(source: Path, output: Path, options: Options) -> None:
             "OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan."
         )
     if (output.exists() or output.name.lower().endswith(FILE_NAMES)) and not output.is_dir():
-        raise UsageError(
-            "OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record."
-        )
+        raise UsageError("OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record.")
     if not 0.0 <= options.strength <= 1.0:
         raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
     if options.model != "auto":
@@ -147,10 +145,11 @@ def _series(run: _Run, series: Series) -> tuple[SeriesRecord, DenoisedSeries]:
     record = SeriesRecord(id=series.id, files=list(series.files), status="failed", modality=series.modality)
     try:
         return _denoise_series(run, series, record)
-    except (KeyboardInterrupt, SystemExit, TryLater, UsageError):
+    except (KeyboardInterrupt, SystemExit, TryLater):
         raise
     except Medn2nError as error:
-        code = error.code if isinstance(error, InputError) else type(error).__name__
+        # A UsageError here is about this series alone: a file in the way, float32 asked for of a DICOM series.
+        code = error.code if isinstance(error, InputError) else "NOT_WRITTEN"
         record = replace(record, status="refused", code=code, reason=str(error))
     except MemoryError:
         raise TryLater("Memory ran out. Give the run more, or fewer --threads, and repeat.") from None

@@ -214,7 +214,7 @@ def evaluate(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the results go.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(help="Training time in all.", min=0.01)] = 6.0,
+    minutes: Annotated[float, typer.Option(help="Training time in all.", min=0.01)] = 7.0,
     seed: Seed = 0,
 ) -> None:
     """The whole chain on data that comes with pip: no download, no scans of yours."""

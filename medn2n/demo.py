@@ -67,7 +67,7 @@ class DemoResult:
 
 def run_demo(output: Path, *, minutes: float, seed: int) -> DemoResult:
     """Everything, into `output`: scans/, manifest.json, run/ (the model), denoised/, demo.html. minutes: of training in
-    all, a third for each of the three networks."""
+    all: a seventh for the real pair, three sevenths for each network of the table."""
     output.mkdir(parents=True, exist_ok=True)
     scans = _copy_scans(output / "scans")
     logger.info("1 of 5  finding and checking repeats")
@@ -76,7 +76,7 @@ def run_demo(output: Path, *, minutes: float, seed: int) -> DemoResult:
         raise GateFailed(f"The demo's pair was not accepted: {decisions[0].reason if decisions else 'no series'}.")
     recipe = read_recipe(find_recipe("demo"), [f"seed={seed}"])
     logger.info("2 of 5  Noise2Noise on the real pair")
-    bundle = train_model(recipe, output / "manifest.json", output / "run", max_minutes=minutes / 3, device="cpu")
+    bundle = train_model(recipe, output / "manifest.json", output / "run", max_minutes=minutes / 7, device="cpu")
     logger.info("3 of 5  denoising and writing back")
     _denoise_all(scans, output, bundle.folder)
     first, second = (load(f"{scans / 'mr' / MR_SCAN}#frame={n}", modality="MR") for n in (0, 1))
@@ -188,7 +188,7 @@ def _trained(case: Case, recipe: Recipe, targets: str, noisy: FloatArray, output
     own = recipe.model_copy(update={"targets": targets})
     training, validation = held_out_slices([case], dims=recipe.network.dims, every=HELD_OUT_EVERY)
     run = output / "table" / targets
-    trained = train(training, validation, own, folder=run, device="cpu", max_minutes=minutes / 3)
+    trained = train(training, validation, own, folder=run, device="cpu", max_minutes=minutes * 3 / 7)
     slices = torch.from_numpy(np.ascontiguousarray(noisy.transpose(2, 0, 1)[:, None]))
     with torch.inference_mode():
         done = trained.network(slices)

@@ -5,6 +5,7 @@
     ├── InputError             3   one scan or file cannot be denoised: `code` names the rule
     │   └── ModelError         3   a model bundle is missing, damaged or does not fit the scan
     ├── NothingToDo            4   the folder holds no CT or MR image series
+    ├── TrainingDiverged       1   the loss or validation figure is no number
     ├── GateFailed             5   a measured safety gate failed
     └── TryLater              75   disk, memory or device: the same call may succeed later
 
@@ -45,6 +46,10 @@ class NothingToDo(Medn2nError):
     """There is no CT or MR image series in the input."""
 
     exit_code = 4
+
+
+class TrainingDiverged(Medn2nError):
+    """Training did not give a model."""
 
 
 class GateFailed(Medn2nError):

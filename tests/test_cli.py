@@ -150,12 +150,22 @@ def test_the_same_call_again_finds_it_done_and_another_strength_does_not(
     assert len(list((tmp_path / "out").glob("*.dcm"))) == 6
 
 
-def test_the_same_call_elsewhere_gives_the_same_bytes(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
+WRITTEN_NOW = ("InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime", "ContentDate", "ContentTime")
+
+
+def test_the_same_call_elsewhere_gives_the_same_files_but_for_the_time(
+    call: Call, tmp_path: Path, ct_bundle: Path
+) -> None:
     build.dicom_series(tmp_path / "in", rows=40, columns=36)
     for name in ("one", "two"):
         denoise(call, tmp_path / "in", tmp_path / name, ct_bundle)
     for path in (tmp_path / "one").glob("*.dcm"):
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+        first, second = pydicom.dcmread(path), pydicom.dcmread(tmp_path / "two" / path.name)
+        for keyword in WRITTEN_NOW:
+            delattr(first, keyword)
+            delattr(second, keyword)
+        assert first == second
+        assert first.file_meta == second.file_meta
 
 
 def test_nifti_takes_its_modality_from_the_model_named_or_the_option(
@@ -336,7 +346,7 @@ def test_a_foreign_file_in_the_way_is_kept(call: Call, tmp_path: Path, ct_bundle
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / paths[0].name).write_text("mine")
     done, _ = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
-    assert done.code in (2, 3)
+    assert done.code == 3
     assert (tmp_path / "out" / paths[0].name).read_text() == "mine"
     assert len(list((tmp_path / "out").glob("*.dcm"))) == 1
     done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, "--overwrite")

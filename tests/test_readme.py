@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+
 from tests.build import dicom_series
 
 ROOT = Path(__file__).parent.parent

@@ -43,9 +43,7 @@ class Filter:
         if source.ndim == 2:
             return np.asarray(self.on_slice(source, strength, sigma), dtype=np.float32)
         for index in np.ndindex(source.shape[2:]):
-            source[(..., *index)] = self.on_slice(
-                np.ascontiguousarray(source[(..., *index)]), strength, sigma
-            )
+            source[(..., *index)] = self.on_slice(np.ascontiguousarray(source[(..., *index)]), strength, sigma)
         return source
 
 
@@ -67,9 +65,7 @@ def _total_variation(picture: Picture, strength: float, sigma: float) -> Picture
 
     weight = strength * sigma
     return (
-        np.asarray(denoise_tv_chambolle(picture, weight=weight, eps=1e-4, max_num_iter=100))
-        if weight > 0
-        else picture
+        np.asarray(denoise_tv_chambolle(picture, weight=weight, eps=1e-4, max_num_iter=100)) if weight > 0 else picture
     )
 
 
@@ -80,9 +76,7 @@ def _non_local_means(picture: Picture, strength: float, sigma: float) -> Picture
     if strength * sigma <= 0:
         return picture
     return np.asarray(
-        denoise_nl_means(
-            picture, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True
-        )
+        denoise_nl_means(picture, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True)
     )
 
 

@@ -44,9 +44,7 @@ def slice_pairs(before: Volume, after: Volume, *, number: int = 1, edge: int = 5
     window = display_window(before)
     spread = 0.125 * (window[1] - window[0])
     chosen = (
-        sorted({round(float(x)) for x in np.linspace(0.25, 0.75, number) * (count - 1)})
-        if number > 1
-        else [count // 2]
+        sorted({round(float(x)) for x in np.linspace(0.25, 0.75, number) * (count - 1)}) if number > 1 else [count // 2]
     )
     pairs = []
     for index in chosen:

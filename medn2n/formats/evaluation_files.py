@@ -24,9 +24,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         | {"mean": one.figures, "interval_95": one.intervals, "worst": one.worst, "seconds": one.seconds}
         for one in result.summaries
     ]
-    tuning = {
-        key: {"strengths": one.strengths, "chosen_on": one.chosen_on} for key, one in result.tuning.items()
-    }
+    tuning = {key: {"strengths": one.strengths, "chosen_on": one.chosen_on} for key, one in result.tuning.items()}
     data = {
         "schema": SCHEMA,
         "manifest_sha256": result.manifest_sha256,
@@ -41,11 +39,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
 
 
 def _row(score: Score) -> dict[str, Any]:
-    return (
-        {key: getattr(score, key) for key in HEAD}
-        | dict(score.figures)
-        | {"seconds": round(score.seconds, 4)}
-    )
+    return {key: getattr(score, key) for key in HEAD} | dict(score.figures) | {"seconds": round(score.seconds, 4)}
 
 
 def _plain(value: Any) -> Any:

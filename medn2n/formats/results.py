@@ -25,9 +25,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def write_csv(
-    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str | float | int | None]]
-) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str | float | int | None]]) -> None:
     """One line a row, columns in the order given, empty where a row has no such figure; UTF-8, RFC 4180."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\r\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -35,7 +36,9 @@ def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: 
 
     quieten: denoises the scans that repeats are simulated from (the recipe's base_model).
     """
-    load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="NvImgCodec")  # about another of MONAI's readers
+        load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
     cases: list[Case] = []
     for group in groups:
         if group.modality != recipe.modality:

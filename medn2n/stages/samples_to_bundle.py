@@ -7,6 +7,7 @@ models as the truth would (Lehtinen 2018, eq. 4).
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from medn2n.config import Recipe
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import OBJECTIVES
 from medn2n.core.samples import Case, PairedSamples
-from medn2n.errors import ModelError
+from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
 
@@ -85,6 +86,9 @@ def train(
     run = _setup(training, validation, recipe, folder=folder, device=device, max_minutes=max_minutes)
     if start_from is not None:
         _start_from(run, start_from)
+    if not resume:
+        for stale in run.checkpoints.glob("*.safetensors"):
+            stale.unlink()  # another run's best model must not pass for this one's
     if resume and (run.checkpoints / "last.safetensors").exists():
         progress = load_checkpoint(
             run.checkpoints / "last.safetensors", network=run.network, average=run.average, optimiser=run.optimiser
@@ -93,6 +97,11 @@ def train(
         logger.info("resumed at step %d", run.progress.step)
     _fit(run)
     best = run.checkpoints / "best.safetensors"
+    if not best.exists():
+        raise TrainingDiverged(
+            f"The validation figure was never a number in {run.progress.step} steps: the training diverged. "
+            "Lower optimiser.learning_rate, or look for scans whose scale is wrong."
+        )
     network = build_network(recipe.network.name, recipe.network.build_arguments(), residual=recipe.network.residual)
     load_checkpoint(best, average=network)
     return Trained(network=network.eval(), progress=run.progress, parameters=parameter_count(network))
@@ -107,6 +116,7 @@ def _setup(
     device: str,
     max_minutes: float | None,
 ) -> _Run:
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces its precision plugin
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
     fabric.seed_everything(recipe.seed, verbose=False)
     spec = recipe.network

@@ -13,9 +13,7 @@ from medn2n.core.volume import Volume
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
-def test_every_stored_orientation_is_shown_alike(
-    order: tuple[int, int, int], signs: tuple[int, int, int]
-) -> None:
+def test_every_stored_orientation_is_shown_alike(order: tuple[int, int, int], signs: tuple[int, int, int]) -> None:
     spacing = (1.0, 2.0, 3.0)
     affine = np.eye(4)
     affine[:3, :3] = 0

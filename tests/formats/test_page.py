@@ -206,9 +206,7 @@ def series(number: int, **changes: object) -> DenoisedSeries:
     return DenoisedSeries(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_the_page_of_a_denoise_run_says_what_happened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_of_a_denoise_run_says_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(denoise_page, "MAX_PICTURED", 2)
     refused = DenoisedSeries(id="s-refused", status="refused", reason=f"Two slices look missing {HOSTILE}")
     entries = [series(0), series(2), series(4, status="review", reason="Noise left is high."), refused]
@@ -224,7 +222,5 @@ def test_the_page_of_a_denoise_run_says_what_happened(
 
 
 def test_a_run_without_any_result_still_has_a_page(tmp_path: Path) -> None:
-    write_denoise_page(
-        tmp_path / "r.html", [DenoisedSeries(id="s-1", status="passed", reason="A localizer.")]
-    )
+    write_denoise_page(tmp_path / "r.html", [DenoisedSeries(id="s-1", status="passed", reason="A localizer.")])
     assert "1 series: 1 passed." in "".join(parse(tmp_path / "r.html").text)
