@@ -173,8 +173,11 @@ def _table(
         images[filter_.label] = filter_(noisy[..., held], tune(filter_, [tuning]), sigma)
     repeats = np.stack([add_noise_at_snr(truth, mask, SNR_DB, generator)[0] for _ in range(REALISATIONS)])
     case = Case(image=torch.from_numpy(repeats), truth=torch.from_numpy(truth[None]), group="table")
-    for label, targets in (("U-Net, clean targets", "clean"), ("U-Net, Noise2Noise", "noisy")):
-        images[label] = _trained(case, recipe, targets, noisy[..., held], output, minutes)
+    run = output / "table"
+    images["U-Net, clean targets"], steps = _trained(
+        case, recipe, "clean", noisy[..., held], run, minutes=minutes * 3 / 7
+    )
+    images["U-Net, Noise2Noise"], _ = _trained(case, recipe, "noisy", noisy[..., held], run, steps=steps)
     rows = []
     for label, image in images.items():
         if label != "truth":
@@ -183,13 +186,23 @@ def _table(
     return rows, images
 
 
-def _trained(case: Case, recipe: Recipe, targets: str, noisy: FloatArray, output: Path, minutes: float) -> FloatArray:
-    """The same recipe, seed, first weights, batches and minutes; only the target differs."""
-    own = recipe.model_copy(update={"targets": targets})
-    training, validation = held_out_slices([case], dims=recipe.network.dims, every=HELD_OUT_EVERY)
-    run = output / "table" / targets
-    trained = train(training, validation, own, folder=run, device="cpu", max_minutes=minutes * 3 / 7)
+def _trained(
+    case: Case,
+    recipe: Recipe,
+    targets: str,
+    noisy: FloatArray,
+    folder: Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+) -> tuple[FloatArray, int]:
+    """The judged slices denoised, and the steps taken. The same recipe, seed, first weights and batches for both kinds
+    of target; the first run has a time budget, and the second as many steps. Nothing is chosen on the judged slices."""
+    budget = recipe.optimiser if steps is None else recipe.optimiser.model_copy(update={"steps": steps})
+    own = recipe.model_copy(update={"targets": targets, "optimiser": budget})
+    training, _ = held_out_slices([case], dims=recipe.network.dims, every=HELD_OUT_EVERY)
+    trained = train(training, [], own, folder=folder / targets, device="cpu", max_minutes=minutes)
     slices = torch.from_numpy(np.ascontiguousarray(noisy.transpose(2, 0, 1)[:, None]))
     with torch.inference_mode():
         done = trained.network(slices)
-    return np.asarray(done[:, 0].permute(1, 2, 0).numpy(), np.float32)
+    return np.asarray(done[:, 0].permute(1, 2, 0).numpy(), np.float32), trained.progress.step

@@ -116,8 +116,8 @@ def _method(page: DemoPage) -> Section:
                 paragraphs=(
                     "Truth is the mean of the two measurements, scaled so that its 99.9th percentile is 1. Noise is "
                     f"zero-mean Gaussian at {page.snr_db:.0f} dB: 10·log10(mean of truth² in the head / σ²). PSNR is "
-                    "−10·log10(MSE) over the same voxels. Both trainings start from the same weights, see the same "
-                    "patches in the same order and have the same minutes; the only difference is the target.",
+                    "−10·log10(MSE) over the same voxels. Both trainings start from the same weights and take the "
+                    "same steps over the same patches in the same order; the only difference is the target.",
                     "The mean of two measurements still holds some noise of its own, the same for every row. One scan "
                     "of one head is a demonstration, not a study.",
                 )
