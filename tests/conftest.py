@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +73,16 @@ def ct_bundle(make_bundle: BundleMaker) -> Path:
 @pytest.fixture(scope="session")
 def mr_bundle(make_bundle: BundleMaker) -> Path:
     return make_bundle("MR")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With MEDN2N_NO_SKIPS set, as CI sets it, a test that skips for a missing tool or missing scans is a failure:
+    CI installs everything but a GPU."""
+    if not os.environ.get("MEDN2N_NO_SKIPS"):
+        return
+    allowed = ("GPU", "CUDA") if os.environ.get("MEDN2N_DATA") else ("GPU", "CUDA", "MEDN2N_DATA")
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
+    unexpected = sorted(reason for reason in reasons if not any(word in reason for word in allowed))
+    if unexpected:
+        terminalreporter.write_line(f"Skipped, though nothing should be: {'; '.join(unexpected)}", red=True)
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
