@@ -93,8 +93,8 @@ class Denoiser:
         )
         removed = scale.to_network(image) - self._run(scale.to_network(image))
         result = image - np.float32(strength * scale.scale) * removed
-        if self.bundle.info.modality == "MR":
-            result = np.maximum(result, min(0.0, float(image.min())))
+        # Nothing lies below air, or below the scanner's own floor (often −1024 HU); a network may undershoot a little.
+        result = np.maximum(result, min(air, float(image.min())))
         final: FloatArray = np.where(untouched, voxels, result).astype(np.float32)
         return final
 
