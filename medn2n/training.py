@@ -53,10 +53,12 @@ def train_model(
         start_from=load_weights(read_bundle(start_from)) if start_from else None,
     )
     write_json(trained.progress.history, output / "log" / "history.json")
-    return _write(trained, recipe, manifest, training, output / "bundle")
+    return _write(trained, recipe, manifest, training, output / "bundle", started_from=start_from or "")
 
 
-def _write(trained: Trained, recipe: Recipe, manifest: Manifest, cases: list[Case], folder: Path) -> Bundle:
+def _write(
+    trained: Trained, recipe: Recipe, manifest: Manifest, cases: list[Case], folder: Path, *, started_from: str
+) -> Bundle:
     import monai
     import torch
 
@@ -76,6 +78,7 @@ def _write(trained: Trained, recipe: Recipe, manifest: Manifest, cases: list[Cas
         scope=_scope(groups, cases, recipe),
         recipe=recipe.model_dump(mode="json"),
         manifest_sha256=manifest_hash(manifest),
+        started_from=started_from,
         medn2n_version=medn2n.__version__,
         figures={
             "parameters": trained.parameters,

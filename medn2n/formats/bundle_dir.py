@@ -48,6 +48,7 @@ class ModelInfo(_Strict):
     scope: Scope
     recipe: dict[str, Any]
     manifest_sha256: str
+    started_from: str = Field(default="", description="model whose weights training started from")
     medn2n_version: str
     figures: dict[str, float] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)

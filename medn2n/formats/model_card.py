@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from medn2n.formats.bundle_dir import ModelInfo
 from medn2n.formats.manifest import Group
@@ -30,6 +31,7 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
         f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; best at step "
         f"{int(figures['best_step']):,} on held-out noisy pairs.",
+        *_rounds(info),
         f"- Manifest sha256 {info.manifest_sha256[:16]}…, {info.scope.groups} scans or groups of "
         f"{info.scope.subjects} subjects.",
         "",
@@ -52,3 +54,16 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _rounds(info: ModelInfo) -> list[str]:
+    """What came before this training, where something did."""
+    lines = []
+    if info.started_from:
+        lines.append(f"- Training started from the weights of an earlier round (`{Path(info.started_from).name}`).")
+    if info.recipe.get("base_model"):
+        lines.append(
+            "- The scans that repeats were simulated from were first denoised with that earlier round, so that their "
+            "own noise, which all repeats share, does not pass for anatomy."
+        )
+    return lines
