@@ -30,7 +30,6 @@ SOFT_TISSUE_HU = (-160.0, 240.0)
 
 # Not in data_manifests/ct_starter.json: other subjects, other scanners.
 UNSEEN_CT = (
-    "ct/lidc0314_philips_D_1mm_chest.nii.gz",
     "ct/nsclcrg_R01-001_siemens_B45f_1mm_chest_contrast.nii.gz",
     "ct/4dlung113_pinnacle_3mm_chest_gated40.nii.gz",
     "ct/sts020_ge_ct_thigh_crop.nii.gz",
