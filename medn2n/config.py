@@ -68,12 +68,10 @@ class SimulateCt(_Strict):
 
 class SimulateMr(_Strict):
     """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the scan's 99th percentile) over noise, drawn
-    log-uniformly; zero_fill: share of k-space that is acquired, drawn uniformly, the rest filled with zeros. slab_mm:
-    neighbouring slices are averaged up to this thickness, which quietens the bases."""
+    log-uniformly; zero_fill: share of k-space that is acquired, drawn uniformly, the rest filled with zeros."""
 
     snr: tuple[float, float] = (6.0, 80.0)
     zero_fill: tuple[float, float] = (0.5, 1.0)
-    slab_mm: float = 4.0
     repeats: int = Field(default=2, ge=2)
     draws: int = Field(default=4, ge=1)
     slices: int = Field(default=8, ge=1)

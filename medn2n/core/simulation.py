@@ -51,14 +51,13 @@ def ct_bases(
     return bases
 
 
-def mr_bases(voxels: FloatArray, spacing_mm: tuple[float, float, float], *, slab_mm: float, count: int) -> list[Base]:
-    """At most `count` slabs of (I,J,K), evenly spread; large ones at half resolution, which halves their own noise."""
-    depth = max(1, min(voxels.shape[2], round(slab_mm / spacing_mm[2])))
+def mr_bases(voxels: FloatArray, spacing_mm: tuple[float, float, float], *, count: int) -> list[Base]:
+    """At most `count` slices of (I,J,K), evenly spread. Of large ones every other is brought to half resolution, which
+    halves its own noise too; the rest stay, so that detail of both sizes is learned."""
     bases = []
-    for start in _spread(voxels.shape[2] - depth + 1, step=depth, count=count):
-        image = voxels[:, :, start : start + depth].mean(axis=2, dtype=np.float32)
-        pixel = float(spacing_mm[0])
-        if min(image.shape) >= 200:
+    for number, k in enumerate(_spread(voxels.shape[2], step=1, count=count)):
+        image, pixel = np.ascontiguousarray(voxels[:, :, k]), float(spacing_mm[0])
+        if min(image.shape) >= 200 and number % 2 == 0:
             image, pixel = mr_physics.half_resolution(image), 2 * pixel
         if np.count_nonzero(image) > 0.05 * image.size:
             bases.append(Base(image=image, pixel_mm=pixel))

@@ -75,7 +75,7 @@ def _simulated(base: Volume, group: str, recipe: Recipe) -> list[Case]:
             base.voxels, base.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
         )
     else:
-        bases = simulation.mr_bases(base.voxels, base.spacing_mm, slab_mm=section.slab_mm, count=section.slices)
+        bases = simulation.mr_bases(base.voxels, base.spacing_mm, count=section.slices)
     # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
     name_seed = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
     tasks: list[Task] = [

@@ -51,10 +51,10 @@ def test_a_loud_base_is_averaged_in_plane() -> None:
 def test_mr_bases_skip_empty_slices_and_halve_large_ones() -> None:
     voxels = np.zeros((220, 240, 3), np.float32)
     voxels[..., 1:] = 100.0
-    bases = mr_bases(voxels, (0.5, 0.5, 3.0), slab_mm=3.0, count=8)
-    assert [base.image.shape for base in bases] == [(110, 120), (110, 120)]
-    assert bases[0].pixel_mm == 1.0
-    small = mr_bases(np.full((50, 60, 1), 7.0, np.float32), (1.0, 1.0, 1.0), slab_mm=4.0, count=8)
+    bases = mr_bases(voxels, (0.5, 0.5, 3.0), count=8)
+    assert [base.image.shape for base in bases] == [(220, 240), (110, 120)]
+    assert [base.pixel_mm for base in bases] == [0.5, 1.0]
+    small = mr_bases(np.full((50, 60, 1), 7.0, np.float32), (1.0, 1.0, 1.0), count=8)
     assert small[0].image.shape == (50, 60)
 
 
