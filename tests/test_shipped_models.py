@@ -34,6 +34,15 @@ UNSEEN_CT = (
     "ct/4dlung113_pinnacle_3mm_chest_gated40.nii.gz",
     "ct/sts020_ge_ct_thigh_crop.nii.gz",
     "ct/dcmqi_liver_3slice_dicom",
+    # Known misses of the present weights, with the share of noise left; strict, so that better weights must say so.
+    *(
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=f"{left} of the noise is left, not 0.5"))
+        for name, left in (
+            ("ct/lidc0314_philips_D_1mm_chest.nii.gz", 0.52),
+            ("ct/tcgathca_A4MA_siemens_B30f_5mm_chest.nii.gz", 0.53),
+            ("ct/pyradiomics_lung1_z15-32.nii.gz", 0.72),
+        )
+    ),
 )
 
 
