@@ -49,14 +49,18 @@ class Scaling(_Strict):
 
 
 class SimulateCt(_Strict):
-    """Low-dose repeats of every slice (medn2n.core.ct_physics). photons: N0 is drawn log-uniformly between the two.
+    """Low-dose repeats of every slice (medn2n.core.ct_physics). noise_hu: what is added in the body, drawn
+    log-uniformly between the two, and at least three times what the slice already has; the dose follows from it.
+    cutoff: where the kernel ends, as a share of Nyquist; noise_cutoff: where that of the noise ends, as a share of it.
     draws: acquisitions a slice, each with its own dose and kernel; repeats: independent measurements of each.
     slab_mm: neighbouring slices are averaged up to this thickness; quiet_hu: a base noisier than this is also
-    averaged 2×2 in plane, so that its own noise, which every repeat would share, stays below the simulated."""
+    averaged 2×2 in plane, so that its own noise, which every repeat would share, stays below the simulated.
+    digital: so many scans of random digital objects join the manifest's, since those have no noise of their own."""
 
-    photons: tuple[float, float] = (1e5, 8e6)
+    noise_hu: tuple[float, float] = (3.0, 90.0)
     kernels: list[str] = ["ramp", "shepp-logan", "cosine", "hamming", "hann"]
-    cutoff: tuple[float, float] = (0.6, 1.0)
+    cutoff: tuple[float, float] = (0.4, 1.0)
+    noise_cutoff: tuple[float, float] = (0.3, 1.0)
     views: int = 492
     electronic_sigma: float = 5.0
     repeats: int = Field(default=2, ge=2)
@@ -64,17 +68,20 @@ class SimulateCt(_Strict):
     slab_mm: float = 5.0
     quiet_hu: float = 8.0
     slices: int = Field(default=6, ge=1, description="at most so many slices (slabs) of a scan")
+    digital: int = Field(default=0, ge=0)
 
 
 class SimulateMr(_Strict):
     """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the scan's 99th percentile) over noise, drawn
-    log-uniformly; zero_fill: share of k-space that is acquired, drawn uniformly, the rest filled with zeros."""
+    log-uniformly, the noise at least three times the slice's own; zero_fill: share of k-space that is acquired, drawn
+    log-uniformly, the rest filled with zeros; digital: so many scans of random digital objects join the manifest's."""
 
     snr: tuple[float, float] = (6.0, 80.0)
-    zero_fill: tuple[float, float] = (0.5, 1.0)
+    zero_fill: tuple[float, float] = (0.25, 1.0)
     repeats: int = Field(default=2, ge=2)
     draws: int = Field(default=4, ge=1)
     slices: int = Field(default=8, ge=1)
+    digital: int = Field(default=0, ge=0)
 
 
 class Samples(_Strict):

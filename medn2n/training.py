@@ -40,7 +40,7 @@ def train_model(
     verify_files(manifest, root)
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
     quieten = Denoiser.load(recipe.base_model, device=device) if recipe.base_model else None
-    training, validation = training_and_validation(manifest, root, recipe, quieten=quieten)
+    training, validation = training_and_validation(manifest, root, recipe, quieten=quieten, device=device)
     logger.info("%d cases to train on, %d to validate on", len(training), len(validation))
     trained = train(
         training,

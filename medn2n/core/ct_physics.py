@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
-from skimage.transform import iradon, radon
+
+from medn2n.core.ct_projection import back_project, radon
 
 FloatArray = npt.NDArray[np.float32]
 
 # Water at the effective energy of a 120 kV beam (about 70 keV), NIST XCOM.
 WATER_ATTENUATION_PER_MM = 0.0193
 AIR_HU = -1000.0
+STARVED_PHOTONS = 10.0
 
 # Reconstruction kernels: window of the ramp filter over frequency, 1 at zero; f in units of the cut-off.
 KERNELS = ("ramp", "shepp-logan", "cosine", "hamming", "hann")
@@ -57,7 +59,7 @@ def pad_to_square(slice_hu: FloatArray) -> tuple[FloatArray, tuple[slice, slice]
     return square, window
 
 
-def project(square_hu: FloatArray, *, pixel_mm: float, views: int) -> FloatArray:
+def project(square_hu: FloatArray, *, pixel_mm: float, views: int, device: str = "cpu") -> FloatArray:
     """Line integrals (dimensionless), float32 (detector, view), of a square slice in HU. What lies outside the
     inscribed circle is taken as air, as a scanner's field of view does."""
     attenuation = (np.asarray(square_hu, np.float64) / 1000.0 + 1.0) * WATER_ATTENUATION_PER_MM * pixel_mm
@@ -65,8 +67,7 @@ def project(square_hu: FloatArray, *, pixel_mm: float, views: int) -> FloatArray
     rows, columns = np.ogrid[:side, :side]
     centre = side // 2
     attenuation[(rows - centre) ** 2 + (columns - centre) ** 2 > (side // 2) ** 2] = 0.0
-    angles = np.linspace(0.0, 180.0, views, endpoint=False)
-    return np.asarray(radon(attenuation, theta=angles, circle=True), np.float32)
+    return radon(np.asarray(attenuation, np.float32), views=views, device=device)
 
 
 def measure(integrals: FloatArray, protocol: CtProtocol, generator: np.random.Generator) -> FloatArray:
@@ -98,15 +99,39 @@ def kernel_response(kernel: str, cutoff: float, size: int) -> npt.NDArray[np.flo
     return np.asarray(ramp * np.where(frequency <= 1.0, window, 0.0))
 
 
-def reconstruct(integrals: FloatArray, *, pixel_mm: float, kernel: str, cutoff: float = 1.0) -> FloatArray:
-    """Filtered back-projection to HU, float32 (side, side), side = number of detector elements."""
-    detectors, views = integrals.shape
+def filtered_back_projection(
+    integrals: FloatArray, *, pixel_mm: float, kernel: str, cutoff: float = 1.0, device: str = "cpu"
+) -> FloatArray:
+    """Attenuation over that of water, ×1000, float32: (detector, view) → (side, side), and a stack of the first to a
+    stack of the second; side = number of detector elements. Linear, so it serves for noise alone too."""
+    stack = integrals if integrals.ndim == 3 else integrals[None]
+    detectors = stack.shape[1]
     size = max(64, 1 << int(np.ceil(np.log2(2 * detectors))))
-    spectrum = fft.fft(integrals, n=size, axis=0) * kernel_response(kernel, cutoff, size)[:, None]
-    filtered = np.real(fft.ifft(spectrum, axis=0))[:detectors].astype(np.float32)
-    angles = np.linspace(0.0, 180.0, views, endpoint=False)
-    attenuation = iradon(filtered, theta=angles, filter_name=None, circle=True, output_size=detectors)
-    return np.asarray((attenuation / (WATER_ATTENUATION_PER_MM * pixel_mm) - 1.0) * 1000.0, np.float32)
+    spectrum = fft.rfft(stack, n=size, axis=1) * kernel_response(kernel, cutoff, size)[: size // 2 + 1, None]
+    filtered = fft.irfft(spectrum, n=size, axis=1)[:, :detectors].astype(np.float32)
+    images = back_project(filtered, device=device) * np.float32(1000.0 / (WATER_ATTENUATION_PER_MM * pixel_mm))
+    return images if integrals.ndim == 3 else images[0]
+
+
+def reconstruct(
+    integrals: FloatArray, *, pixel_mm: float, kernel: str, cutoff: float = 1.0, device: str = "cpu"
+) -> FloatArray:
+    """Filtered back-projection to HU, float32 (side, side), side = number of detector elements."""
+    images = filtered_back_projection(integrals, pixel_mm=pixel_mm, kernel=kernel, cutoff=cutoff, device=device)
+    return images + np.float32(AIR_HU)
+
+
+def unit_noise(integrals: FloatArray, generator: np.random.Generator) -> FloatArray:
+    """Noise of the line integrals of an acquisition with one photon a ray; over √N0 it is that of N0 photons, since
+    var p̂ = exp(p)/N0 as long as no ray is starved. Same shape, float32."""
+    noise = generator.normal(size=integrals.shape) * np.exp(0.5 * integrals.astype(np.float64))
+    return np.asarray(noise, np.float32)
+
+
+def photons_for(sigma: float, integrals: FloatArray, unit_sigma: float) -> float:
+    """Photons a ray that give noise of `sigma` HU, or as many as let STARVED_PHOTONS through the densest path: fewer
+    would shift the mean. unit_sigma: standard deviation of reconstructed `unit_noise` in the object."""
+    return max((unit_sigma / sigma) ** 2, STARVED_PHOTONS * float(np.exp(np.percentile(integrals, 99.9))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,30 +143,20 @@ class CtRepeats:
 
 
 def low_dose_repeats(
-    slice_hu: FloatArray, *, pixel_mm: float, protocol: CtProtocol, repeats: int, generator: np.random.Generator
-) -> CtRepeats:
-    """Independent low-dose scans of one slice, (rows, columns) as given: fresh counts for each."""
-    square, window = pad_to_square(slice_hu)
-    integrals = project(square, pixel_mm=pixel_mm, views=protocol.views)
-    return repeats_from_projection(
-        integrals, window, pixel_mm=pixel_mm, protocol=protocol, repeats=repeats, generator=generator
-    )
-
-
-def repeats_from_projection(
-    integrals: FloatArray,
-    window: tuple[slice, slice],
+    slice_hu: FloatArray,
     *,
     pixel_mm: float,
     protocol: CtProtocol,
     repeats: int,
     generator: np.random.Generator,
+    device: str = "cpu",
 ) -> CtRepeats:
-    """The same from line integrals that were computed before: projecting costs as much as reconstructing."""
-
-    def image(line_integrals: FloatArray) -> FloatArray:
-        full = reconstruct(line_integrals, pixel_mm=pixel_mm, kernel=protocol.kernel, cutoff=protocol.cutoff)
-        return np.ascontiguousarray(full[window])
-
-    noisy = [image(measure(integrals, protocol, generator)) for _ in range(repeats)]
-    return CtRepeats(repeats=np.stack(noisy), truth=image(integrals))
+    """Independent low-dose scans of one slice, (rows, columns) as given: fresh counts for each."""
+    square, window = pad_to_square(slice_hu)
+    integrals = project(square, pixel_mm=pixel_mm, views=protocol.views, device=device)
+    measured = [integrals, *(measure(integrals, protocol, generator) for _ in range(repeats))]
+    images = reconstruct(
+        np.stack(measured), pixel_mm=pixel_mm, kernel=protocol.kernel, cutoff=protocol.cutoff, device=device
+    )
+    images = np.ascontiguousarray(images[:, *window])
+    return CtRepeats(repeats=images[1:], truth=images[0])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.special import ndtri
+from skimage.filters import threshold_multiotsu
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -23,6 +24,8 @@ QUIET_SHARE_CT = 0.30  # organs are flat over centimetres: a third of the tissue
 QUIET_SHARE_MAGNITUDE = 0.10  # brain folds and muscle strands are as fine as the pixels
 CLIPPED_SHARE = 1e-3  # a lowest or highest value that more voxels share was clipped or masked
 MINIMUM_BLOCKS = 12  # fewer are a handful of lucky ones; the next wider choice of blocks is used
+LEAST_AIR = 0.15  # share of a slice around a body or head
+DARK_TISSUE_RATIO = 1.5  # of root intensities; Rayleigh noise alone, smoothed and split in two, stays below 1.4
 BODY_HU = -500.0  # half way between air and water: the usual skin threshold
 GAUSSIAN_TRIM = 0.05  # share cut from each tail of a difference: vessels, pulsation, gas that moved
 TRIMMED_STD = 0.7893  # std of a unit Gaussian after that trim (5 % from each tail)
@@ -115,25 +118,47 @@ def otsu_threshold(values: Array) -> float:
     return float(centres[int(np.nanargmax(between))])
 
 
-def tissue_mask(voxels: Array, padding: BoolArray | None = None) -> BoolArray:
+def tissue_mask(voxels: Array, padding: BoolArray | None = None, *, dark: bool = False) -> BoolArray:
     """The brighter of two classes (Otsu, in-plane smoothed): tissue against air and lung, in any unit.
 
-    Magnitude images are compressed by a square root first, or one bright fat layer would hide the organs.
+    Magnitude images are compressed by a square root first, or one bright fat layer would hide the organs. dark: their
+    dark tissue too, which a bright lesion on a fat-suppressed image hides even so: the upper two of three classes,
+    unless the lower two are both air.
     """
     filled = np.where(np.isfinite(voxels), voxels, 0).astype(np.float32)
     if padding is not None and padding.any() and not padding.all():
         filled[padding] = filled[~padding].min()
     smooth = ndimage.uniform_filter(filled, size=(3, 3, 1))
-    compressed = np.sqrt(np.maximum(smooth, 0)) if filled.min() >= 0 else smooth
-    step = max(1, compressed.size // 500_000)
-    return np.asarray(compressed > otsu_threshold(compressed.ravel()[::step]))
+    magnitude = filled.min() >= 0
+    compressed = np.sqrt(np.maximum(smooth, 0)) if magnitude else smooth
+    sample = compressed.ravel()[:: max(1, compressed.size // 500_000)]
+    darkest = _dark_tissue_threshold(sample) if dark and magnitude else None
+    return np.asarray(compressed > (otsu_threshold(sample) if darkest is None else darkest))
+
+
+def _dark_tissue_threshold(compressed: Array) -> float | None:
+    """The lower of the two levels between three classes of what is not zero; None where there are no three, or the
+    darker two are both air (their means within DARK_TISSUE_RATIO)."""
+    measured = compressed[compressed > 0]
+    if not len(measured):
+        return None
+    low, high = np.percentile(measured, [0.5, 99.5])
+    inside = measured[(measured >= low) & (measured <= high)]
+    try:
+        lower, upper = threshold_multiotsu(inside, classes=3)
+    except ValueError:  # fewer than three values
+        return None
+    air, dark = inside[inside <= lower], inside[(inside > lower) & (inside <= upper)]
+    if len(air) < LEAST_AIR * len(inside) or not len(dark):
+        return None  # a rim that a filter darkened
+    return float(lower) if dark.mean() >= DARK_TISSUE_RATIO * air.mean() else None
 
 
 def body_mask(voxels: Array, modality: str, padding: BoolArray | None = None) -> BoolArray:
     """Body or head, cavities filled slice by slice, (I,J,K) bool. CT in HU: skin threshold of −500 HU;
     anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the
     largest are left out."""
-    mask = tissue_mask(voxels, padding)
+    mask = tissue_mask(voxels, padding, dark=True)
     if modality == "CT":
         inside = np.asarray(voxels > BODY_HU)
         if 0.005 < inside.mean() < 0.995:
@@ -160,7 +185,7 @@ def quiet_blocks(voxels: Array, padding: BoolArray | None = None) -> Blocks:
     share, side = quiet_share(voxels, padding), block_side(voxels, padding)
     usable = measured_voxels(voxels, padding)
     everything = np.isfinite(voxels)
-    for where in (usable & tissue_mask(voxels, padding), usable, everything):
+    for where in (usable & tissue_mask(voxels, padding, dark=True), usable, everything):
         blocks = cut_blocks(voxels, where, side=side)
         blocks = blocks.chosen(blocks.sigma > 0)
         if len(blocks.mean) * share >= MINIMUM_BLOCKS:

@@ -2,6 +2,8 @@
 
 Every repeat of a base shares the base's own noise, which training then takes for anatomy. So bases are made quiet
 first: neighbouring slices are averaged into thicker slabs, and a slab that is still loud is averaged 2×2 in plane.
+And what is added is never less than a multiple of what a base brings along: among noise of the same kind k times as
+strong, the best estimate keeps 1/(1 + k²) of the base's own.
 """
 
 from __future__ import annotations
@@ -10,19 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from medn2n.core import ct_physics, mr_physics
+from medn2n.core.digital_objects import smooth_field
 from medn2n.core.noise import noise_sigma
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+ABOVE_OWN = 3.0  # added noise over the base's own, at least
+BODY_HU = -300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """One quiet slice, axes (I,J), and its pixel edge."""
+    """One quiet slice, axes (I,J), its pixel edge, and the standard deviation of the noise that it still has.
+    mask_air: MR draws may set its air to zero."""
 
     image: FloatArray
     pixel_mm: float
+    own_sigma: float = 0.0
+    mask_air: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,66 +55,136 @@ def ct_bases(
     for start in starts:
         slab = np.maximum(voxels[:, :, start : start + depth], -1000.0).mean(axis=2, dtype=np.float32)
         pixel = float(spacing_mm[0] + spacing_mm[1]) / 2
-        if noise_sigma(slab[:, :, None]) > quiet_hu and min(slab.shape) >= 256:
+        own = noise_sigma(slab[:, :, None])
+        if own > quiet_hu and min(slab.shape) >= 256:
             slab, pixel = _halved(slab), 2 * pixel
-        bases.append(Base(image=slab, pixel_mm=pixel))
+            own = noise_sigma(slab[:, :, None])
+        bases.append(Base(image=slab, pixel_mm=pixel, own_sigma=own))
     return bases
 
 
-def mr_bases(voxels: FloatArray, spacing_mm: tuple[float, float, float], *, count: int) -> list[Base]:
+def mr_bases(
+    voxels: FloatArray, spacing_mm: tuple[float, float, float], *, count: int, own_sigma: float | None = None
+) -> list[Base]:
     """At most `count` slices of (I,J,K), evenly spread. Of large ones every other is brought to half resolution, which
-    halves its own noise too; the rest stay, so that detail of both sizes is learned."""
+    halves its own noise too; the rest stay, so that detail of both sizes is learned. own_sigma: the noise that the
+    voxels have, where repeats told it; else it is measured slice by slice. Scans with repeats show by themselves
+    what their air is like, so it stays: coarse echo-planar images whose air was masked have detail as fine as noise."""
     bases = []
     for number, k in enumerate(_spread(voxels.shape[2], step=1, count=count)):
-        image, pixel = np.ascontiguousarray(voxels[:, :, k]), float(spacing_mm[0])
+        image, pixel, own = np.ascontiguousarray(voxels[:, :, k]), float(spacing_mm[0]), own_sigma
         if min(image.shape) >= 200 and number % 2 == 0:
             image, pixel = mr_physics.half_resolution(image), 2 * pixel
+            own = None if own is None else own / 2
         if np.count_nonzero(image) > 0.05 * image.size:
-            bases.append(Base(image=image, pixel_mm=pixel))
+            own = noise_sigma(image[:, :, None]) if own is None else own
+            bases.append(Base(image=image, pixel_mm=pixel, own_sigma=own, mask_air=own_sigma is None))
     return bases
 
 
-def ct_draw(
+def ct_draws(
     base: Base,
     *,
-    photons: tuple[float, float],
+    noise_hu: tuple[float, float],
     kernels: list[str],
     cutoff: tuple[float, float],
+    noise_cutoff: tuple[float, float],
     views: int,
     electronic_sigma: float,
     repeats: int,
+    draws: int,
     generator: np.random.Generator,
-) -> Draw:
-    """One acquisition of random dose (log-uniform) and kernel, measured `repeats` times."""
-    protocol = ct_physics.CtProtocol(
-        photons=float(np.exp(generator.uniform(*np.log(photons)))),
-        kernel=kernels[int(generator.integers(len(kernels)))],
-        cutoff=float(generator.uniform(*cutoff)),
-        views=views,
-        electronic_sigma=electronic_sigma,
-    )
-    made = ct_physics.low_dose_repeats(
-        base.image, pixel_mm=base.pixel_mm, protocol=protocol, repeats=repeats, generator=generator
-    )
-    return Draw(repeats=made.repeats, truth=made.truth, sigma=_added_sigma(made.repeats))
+    device: str = "cpu",
+) -> list[Draw]:
+    """`draws` acquisitions of one slice, each of random noise level (log-uniform, never below the base's own noise
+    times `ABOVE_OWN`) and kernel, measured `repeats` times. As an exposure control does, the dose follows from the
+    object and the noise level asked for. In half of them image and noise have one kernel, as in filtered
+    back-projection; in the others the noise is smoother than the edges, as iterative reconstruction leaves it.
+    """
+    square, window = ct_physics.pad_to_square(base.image)
+    integrals = ct_physics.project(square, pixel_mm=base.pixel_mm, views=views, device=device)
+    body = base.image > BODY_HU
+    made = []
+    for _ in range(draws):
+        kernel = kernels[int(generator.integers(len(kernels)))]
+        sharp = smooth = float(generator.uniform(*cutoff))
+        if generator.random() < 0.5:
+            smooth = float(np.exp(generator.uniform(*np.log(noise_cutoff)))) * sharp
+        sigma = _log_uniform(noise_hu, base.own_sigma, generator)
+
+        def image(measured: FloatArray, share: float, kernel: str = kernel) -> FloatArray:
+            full = ct_physics.filtered_back_projection(
+                measured, pixel_mm=base.pixel_mm, kernel=kernel, cutoff=share, device=device
+            )
+            return np.ascontiguousarray(full[..., window[0], window[1]])
+
+        unit = image(ct_physics.unit_noise(integrals, generator), smooth)
+        photons = ct_physics.photons_for(sigma, integrals, float(unit[body].std() if body.any() else unit.std()))
+        protocol = ct_physics.CtProtocol(photons=photons, electronic_sigma=electronic_sigma, views=views)
+        noise = np.stack([ct_physics.measure(integrals, protocol, generator) - integrals for _ in range(repeats)])
+        truth = image(integrals, sharp) + np.float32(ct_physics.AIR_HU)
+        noisy = truth + image(noise, smooth)
+        made.append(Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy)))
+    return made
 
 
-def mr_draw(
+def mr_draws(
     base: Base,
     *,
     snr: tuple[float, float],
     zero_fill: tuple[float, float],
     repeats: int,
+    draws: int,
     generator: np.random.Generator,
-) -> Draw:
-    """One acquisition of random signal-to-noise ratio (log-uniform) and k-space share, measured `repeats` times."""
+) -> list[Draw]:
+    """`draws` acquisitions of one slice, each of random signal-to-noise ratio (log-uniform, its noise never below the
+    base's own times `ABOVE_OWN`) and k-space share, measured `repeats` times. In half of them anatomy has the band of
+    the noise; in the others it keeps its own, and the noise alone is smooth, as filters of the scanner leave it. In
+    half of them the noise varies over the slice, and in half the air is set to zero."""
     signal = float(np.percentile(base.image[base.image > 0], 99))
-    sigma = signal / float(np.exp(generator.uniform(*np.log(snr))))
-    share = float(generator.uniform(*zero_fill))
-    noisy, truth = mr_physics.noisy_repeats(
-        base.image, sigma=sigma, zero_fill=share, repeats=repeats, generator=generator
-    )
-    return Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy))
+    made = []
+    for _ in range(draws):
+        shares = _band(zero_fill, generator)
+        # Filling takes noise away; the level is that of the image as it leaves the scanner.
+        sigma = _log_uniform((signal / snr[1], signal / snr[0]), base.own_sigma, generator) / np.sqrt(np.prod(shares))
+        noisy, truth = mr_physics.noisy_repeats(
+            base.image,
+            sigma=float(sigma),
+            zero_fill=shares,
+            signal_share=None if generator.random() < 0.5 else 1.0,
+            gain=_gain(base.image.shape, generator) if generator.random() < 0.5 else None,
+            repeats=repeats,
+            generator=generator,
+        )
+        sigma_added = _added_sigma(noisy)
+        if base.mask_air and generator.random() < 0.5:
+            air = _air(truth, signal)
+            noisy[:, air], truth[air] = 0.0, 0.0
+        made.append(Draw(repeats=noisy, truth=truth, sigma=sigma_added))
+    return made
+
+
+def _air(truth: FloatArray, signal: float) -> BoolArray:
+    """What a scanner, or a brain extraction, would set to zero. A network that met zeroed air in quiet scans alone
+    would take it for a sign that there is no noise."""
+    return np.asarray(ndimage.gaussian_filter(truth, 1.5) < 0.06 * signal)
+
+
+def _band(limits: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:
+    """Acquired shares of rows and columns, log-uniform; in half of the cases not the same for both."""
+    first, second = (float(np.exp(generator.uniform(*np.log(limits)))) for _ in range(2))
+    return (first, first) if generator.random() < 0.5 else (first, min(1.0, max(second, 0.5 * first)))
+
+
+def _gain(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
+    size = max(shape)
+    field = smooth_field(generator, size, size * float(generator.uniform(0.2, 0.6)))
+    return np.asarray(np.exp(0.4 * field)[: shape[0], : shape[1]], np.float32)
+
+
+def _log_uniform(limits: tuple[float, float], own: float, generator: np.random.Generator) -> float:
+    low = min(max(limits[0], ABOVE_OWN * own), limits[1])
+    return float(np.exp(generator.uniform(np.log(low), np.log(limits[1]))))
 
 
 def _added_sigma(repeats: FloatArray) -> float:

@@ -8,7 +8,7 @@ folder#series=1.2.840.1&part=2 its second volume, where a series holds several (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medn2n.errors import UsageError
 
@@ -41,3 +41,8 @@ class ScanReference:
     def __str__(self) -> str:
         fields = [f"{key}={value}" for key in _KEYS if (value := getattr(self, key)) is not None]
         return self.path + ("#" + "&".join(fields) if fields else "")
+
+
+def without_frame(reference: str) -> str:
+    """The reference of the whole scan."""
+    return str(replace(ScanReference.parse(reference), frame=None))

@@ -12,7 +12,6 @@ and two of them are one subject where the voxel check finds the same object.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from medn2n.core import frames
@@ -37,13 +36,15 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256
-from medn2n.formats.reference import ScanReference
+from medn2n.formats.manifest import Group, Manifest, PairCheck
+from medn2n.formats.reference import ScanReference, without_frame
+from medn2n.formats.series_contents import SeriesContents
 from medn2n.log import keyed_id
 
 MOST_FRAMES = 32  # evenly spaced over a long series: more repeats of one object hardly help training
 MOST_COMPARED = 12  # groups that one scan is checked against; an atlas-aligned study has hundreds on one grid
 WORTH_A_CHECK = 0.8  # correlation of thumbnails: repeats 0.97 and more
+ONE_SUBJECT = "One subject: all groups are in training; hold out slices for validation."
 
 
 def find_repeats(
@@ -67,7 +68,7 @@ def find_repeats(
     call its data root. UsageError where the declaration names a scan that the catalogue does not hold.
     """
     search = _Search(root=root, declaration=declaration or Declaration(), modality=modality)
-    for series in sorted(catalogue, key=search.content):
+    for series in sorted(catalogue, key=search.contents.of):
         search.add(series)
     for declared in search.declaration.repeats:
         search.add_declared(declared, catalogue)
@@ -77,10 +78,9 @@ def find_repeats(
     for group in groups:
         entries[splits[group.subject]].append(search.entry(group, splits, source=source, licence=licence))
     ordered = {split: sorted(found, key=lambda entry: entry.group) for split, found in entries.items()}
-    alone = "One subject: all groups are in training; hold out slices for validation."
     manifest = Manifest(
         name=name,
-        description=alone if len(splits) == 1 else "",
+        description=ONE_SUBJECT if len(splits) == 1 else "",
         root=manifest_root,
         training=ordered["training"],
         validation=ordered["validation"],
@@ -94,31 +94,22 @@ class _Search:
 
     def __init__(self, *, root: Path, declaration: Declaration, modality: str) -> None:
         self.root, self.declaration, self.modality = root, declaration, modality
+        self.contents = SeriesContents(root)
         self.decisions: list[Decision] = []
         self._groups: list[CandidateGroup] = []
-        self._contents: dict[str, str] = {}
-        self._sha256: dict[str, str] = {}
         self._links: list[tuple[str, str]] = []
         self._seen: set[str] = set()
         named = (scan_name for group in declaration.repeats for scan_name in group.scans)
-        self._declared = {_whole(scan_name) for scan_name in named}
-
-    def content(self, series: Series) -> str:
-        """Id of what a series' files hold, whatever they are called and wherever they lie."""
-        if series.id not in self._contents:
-            parts = sorted(self._hash(name) for name in series.files)
-            part = ScanReference.parse(series.path).part or 0
-            self._contents[series.id] = keyed_id("".join(parts) + f"/{part}", "p")
-        return self._contents[series.id]
+        self._declared = {without_frame(scan_name) for scan_name in named}
 
     def add(self, series: Series) -> None:
         """Sort one series into the groups, or say why not."""
-        if _whole(series.path) in self._declared:
+        if without_frame(series.path) in self._declared:
             return
-        if self.content(series) in self._seen:
+        if self.contents.of(series) in self._seen:
             self._leave_out([series], "not repeats", "its files are a copy of another series'")
             return
-        self._seen.add(self.content(series))
+        self._seen.add(self.contents.of(series))
         if not (series.modality or self.modality):
             self._leave_out([series], "refused", "nothing says whether it is CT or MR: name the modality")
             return
@@ -127,21 +118,21 @@ class _Search:
             if volume.voxels.ndim == 4:
                 self._add_frames(series, volume)
             else:
-                self._add_volume(self._scan(series, volume))
+                self._add_volume(self.contents.scan(series, volume))
         except InputError as error:
             self._leave_out([series], "refused", f"{error.code}: {error}")
 
     def add_declared(self, declared: DeclaredGroup, catalogue: Catalogue) -> None:
         """A group that the user vouches for: header rules do not apply, grid and voxels are still checked."""
-        by_path = {_whole(series.path): series for series in catalogue}
+        by_path = {without_frame(series.path): series for series in catalogue}
         found: list[Scan] = []
         for text in declared.scans:
-            series = by_path.get(_whole(text))
+            series = by_path.get(without_frame(text))
             if series is None:
                 raise UsageError("The declaration names a scan that is not among the series found in the folder.")
             frame = ScanReference.parse(text).frame
             volume = scan.load_series(series, root=self.root, modality=self.modality)
-            found.append(self._scan(series, volume, frame))
+            found.append(self.contents.scan(series, volume, frame))
         found.sort(key=lambda item: item.content)
         group = CandidateGroup(scans=found[:1])
         group.subject = keyed_id(declared.subject, "p") if declared.subject else ""
@@ -177,7 +168,7 @@ class _Search:
             subject=group.subject,
             modality="CT" if (first.modality or self.modality) == "CT" else "MR",
             image=[item.reference for item in group.scans],
-            sha256=[self._hash(ScanReference.parse(item.reference).path) for item in group.scans],
+            sha256=[self.contents.sha256(ScanReference.parse(item.reference).path) for item in group.scans],
             source=source,
             licence=licence,
             check=check,
@@ -195,29 +186,6 @@ class _Search:
             )
         )
         return made
-
-    def _hash(self, relative: str) -> str:
-        if relative not in self._sha256:
-            self._sha256[relative] = file_sha256(self.root / relative)
-        return self._sha256[relative]
-
-    def _scan(self, series: Series, volume: Volume, frame: int | None = None) -> Scan:
-        """A whole volume, or one frame of a 4D one."""
-        reference = ScanReference.parse(series.path) if series.format == "dicom" else ScanReference(path=series.path)
-        content = self.content(series)
-        voxels, padding = volume.voxels, volume.padding
-        if frame is not None:
-            reference, content = replace(reference, frame=frame), f"{content}/{frame:05d}"
-            voxels = voxels[..., frame] if voxels.ndim == 4 else voxels
-            padding = padding[..., frame] if padding is not None and padding.ndim == 4 else padding
-        return Scan(
-            series=series,
-            reference=str(reference),
-            frame=frame,
-            content=content,
-            slab=slab(voxels).copy(),
-            padding=None if padding is None else slab(padding).copy(),
-        )
 
     def _add_frames(self, series: Series, volume: Volume) -> None:
         """Frames of one 4D series: groups of one signal, each checked against its most typical frame."""
@@ -240,11 +208,11 @@ class _Search:
 
     def _check_frames(self, series: Series, volume: Volume, members: list[int]) -> None:
         reference = members[frames.typical_frame(slab(volume.voxels)[..., members])]
-        group = CandidateGroup(scans=[self._scan(series, volume, reference)])
+        group = CandidateGroup(scans=[self.contents.scan(series, volume, reference)])
         separate = (series.modality or self.modality) == "MR"  # a gated CT's phases share projections
         for frame in members:
             if frame != reference:
-                self._try(group, self._scan(series, volume, frame), separate=separate)
+                self._try(group, self.contents.scan(series, volume, frame), separate=separate)
         group.small = thumbnail(group.scans[0].slab)
         self._link_same_object(group)
         group.scans.sort(key=lambda item: item.content)
@@ -316,8 +284,3 @@ class _Search:
         self.decisions.append(
             Decision(series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures)
         )
-
-
-def _whole(reference: str) -> str:
-    """The reference without its frame."""
-    return str(replace(ScanReference.parse(reference), frame=None))

@@ -6,10 +6,10 @@ Done once a run; `core.samples` draws the random (input, target) patches from th
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ import torch
 from monai.transforms import LoadImaged
 
 from medn2n.config import Recipe, SimulateCt, SimulateMr
-from medn2n.core import simulation
+from medn2n.core import digital_objects, simulation
+from medn2n.core.ct_projection import device_for
 from medn2n.core.intensity import fit_scale
+from medn2n.core.noise import pair_sigma
 from medn2n.core.samples import Case, held_out_slices
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
@@ -27,19 +29,26 @@ from medn2n.formats.manifest import Group, Manifest
 from medn2n.formats.monai_reader import ScanReader
 from medn2n.log import logger
 
+DIGITAL_STREAM = 2  # a random stream of its own
+DIGITAL_SIDES = (160, 224, 288)
+DIGITAL_FIELD_MM = 400.0
 BELOW_AIR_HU = -1100.0  # what is stored outside a scanner's field of view
 Quieten = Callable[[Volume], Volume]
 
 
-def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: Quieten | None = None) -> list[Case]:
+def load_cases(
+    groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: Quieten | None = None, device: str = "auto"
+) -> list[Case]:
     """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says.
 
-    quieten: denoises the scans that repeats are simulated from (the recipe's base_model).
+    quieten: denoises the scans that repeats are simulated from (the recipe's base_model). device: where CT is
+    projected: cpu, cuda or auto.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NvImgCodec")  # about another of MONAI's readers
         load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
     cases: list[Case] = []
+    tasks: list[Task] = []
     for group in groups:
         if group.modality != recipe.modality:
             continue
@@ -63,58 +72,100 @@ def load_cases(groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: 
                 unit="HU" if recipe.modality == "CT" else "a.u.",
                 modality=recipe.modality,
             )
-            cases += _simulated(base if quieten is None else quieten(base), group.group, recipe)
-    return cases
+            # The mean of repeats is the quietest base there is, and their difference tells how quiet.
+            own = float(pair_sigma(voxels[0], voxels[1]) / np.sqrt(len(voxels))) if len(voxels) > 1 else None
+            quiet = base if quieten is None or own is not None else quieten(base)
+            tasks += _tasks(_bases(quiet, recipe, own), group.group, recipe)
+    return cases + _simulated(tasks, recipe, device_for(device))
 
 
-def _simulated(base: Volume, group: str, recipe: Recipe) -> list[Case]:
-    section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
-    assert section is not None  # the recipe was validated
+def _bases(base: Volume, recipe: Recipe, own_sigma: float | None) -> list[simulation.Base]:
+    section = _section(recipe)
     if isinstance(section, SimulateCt):
-        bases = simulation.ct_bases(
+        return simulation.ct_bases(
             base.voxels, base.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
         )
-    else:
-        bases = simulation.mr_bases(base.voxels, base.spacing_mm, count=section.slices)
+    return simulation.mr_bases(base.voxels, base.spacing_mm, count=section.slices, own_sigma=own_sigma)
+
+
+def digital_cases(recipe: Recipe, *, device: str = "auto") -> list[Case]:
+    """Simulated repeats of digital objects, as many scans of them as the recipe says."""
+    if "simulate" not in recipe.pairs:
+        return []
+    section = _section(recipe)
+    make = digital_objects.digital_ct if recipe.modality == "CT" else digital_objects.digital_mr
+    tasks: list[Task] = []
+    for number in range(section.digital):
+        generator = np.random.default_rng((recipe.seed, DIGITAL_STREAM, number))
+        side = int(generator.choice(DIGITAL_SIDES))
+        scan = make(generator, side=side, slices=section.slices)
+        bases = [simulation.Base(image=scan[:, :, k], pixel_mm=DIGITAL_FIELD_MM / side) for k in range(scan.shape[2])]
+        tasks += _tasks(bases, f"digital object {number + 1}", recipe)
+    return _simulated(tasks, recipe, device_for(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Acquisitions of one base, simulated in one go (and, for CT, from one projection). turn: its group of samples."""
+
+    turn: str
+    base: simulation.Base
+    section: SimulateCt | SimulateMr
+    seed: tuple[int, ...]
+
+
+def _section(recipe: Recipe) -> SimulateCt | SimulateMr:
+    section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
+    assert section is not None  # the recipe was validated
+    return section
+
+
+def _tasks(bases: list[simulation.Base], group: str, recipe: Recipe) -> list[Task]:
     # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
     name_seed = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
-    tasks: list[Task] = [
-        (one, section, (recipe.seed, name_seed, number, draw))
-        for number, one in enumerate(bases)
-        for draw in range(section.draws)
-    ]
-    logger.info("%s: simulating %d acquisitions of %d slices", group, len(tasks), len(bases))
-    draws = _in_parallel(tasks)
     # A turn of their own: there are many of them, and real repeats of the same group would hardly be drawn otherwise.
-    turn = f"{group} (simulated)"
-    return [_scaled(draw.repeats[..., None], draw.truth[None, ..., None], turn, recipe) for draw in draws]
+    return [
+        Task(turn=f"{group} (simulated)", base=base, section=_section(recipe), seed=(recipe.seed, name_seed, number))
+        for number, base in enumerate(bases)
+    ]
 
 
-Task = tuple[simulation.Base, SimulateCt | SimulateMr, tuple[int, ...]]
+def _simulated(tasks: list[Task], recipe: Recipe, device: str) -> list[Case]:
+    if not tasks:
+        return []
+    logger.info("simulating %d acquisitions of %d slices", len(tasks) * tasks[0].section.draws, len(tasks))
+    # On a GPU the drawing of counts is what is left for the CPU, and runs in several threads.
+    with ThreadPoolExecutor(8 if device == "cuda" else 1) as pool:
+        made = pool.map(lambda task: _draw(task, device), tasks)
+        return [
+            _scaled(draw.repeats[..., None], draw.truth[None, ..., None], task.turn, recipe)
+            for task, draws in zip(tasks, made, strict=True)
+            for draw in draws
+        ]
 
 
-def _in_parallel(tasks: list[Task]) -> list[simulation.Draw]:
-    if len(tasks) < 8 or isinstance(tasks[0][1], SimulateMr):
-        return [_draw(*task) for task in tasks]
-    workers = min(8, multiprocessing.cpu_count())
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(_draw, *zip(*tasks, strict=True), chunksize=2))
-
-
-def _draw(base: simulation.Base, section: SimulateCt | SimulateMr, seed: tuple[int, ...]) -> simulation.Draw:
-    generator = np.random.default_rng(seed)
+def _draw(task: Task, device: str) -> list[simulation.Draw]:
+    base, section, generator = task.base, task.section, np.random.default_rng(task.seed)
     if isinstance(section, SimulateMr):
-        return simulation.mr_draw(
-            base, snr=section.snr, zero_fill=section.zero_fill, repeats=section.repeats, generator=generator
+        return simulation.mr_draws(
+            base,
+            snr=section.snr,
+            zero_fill=section.zero_fill,
+            repeats=section.repeats,
+            draws=section.draws,
+            generator=generator,
         )
-    return simulation.ct_draw(
+    return simulation.ct_draws(
         base,
-        photons=section.photons,
+        noise_hu=section.noise_hu,
         kernels=section.kernels,
         cutoff=section.cutoff,
+        noise_cutoff=section.noise_cutoff,
+        device=device,
         views=section.views,
         electronic_sigma=section.electronic_sigma,
         repeats=section.repeats,
+        draws=section.draws,
         generator=generator,
     )
 
@@ -136,11 +187,11 @@ def _scaled(
 
 
 def training_and_validation(
-    manifest: Manifest, root: Path, recipe: Recipe, *, quieten: Quieten | None = None
+    manifest: Manifest, root: Path, recipe: Recipe, *, quieten: Quieten | None = None, device: str = "auto"
 ) -> tuple[list[Case], list[Case]]:
     """Cases of both splits; where the manifest has no validation split, slices are held out instead."""
-    training = load_cases(manifest.training, root, recipe, quieten=quieten)
-    validation = load_cases(manifest.validation, root, recipe, quieten=quieten)
+    training = load_cases(manifest.training, root, recipe, quieten=quieten, device=device)
+    validation = load_cases(manifest.validation, root, recipe, quieten=quieten, device=device)
     if training and not validation:
         training, validation = held_out_slices(training, dims=recipe.network.dims)
-    return training, validation
+    return training + digital_cases(recipe, device=device), validation

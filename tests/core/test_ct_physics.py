@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from skimage import transform
 
-from medn2n.core import ct_physics
+from medn2n.core import ct_physics, ct_projection
 from medn2n.core.ct_physics import CtProtocol, kernel_response, low_dose_repeats, measure, project, reconstruct
 
 SIDE, PIXEL_MM, VIEWS = 96, 2.0, 160
@@ -133,3 +135,46 @@ def test_padding_centres_the_slice_in_air() -> None:
     assert square.shape == (10, 10)
     assert (square == ct_physics.AIR_HU).all()
     assert square[window].shape == (5, 9)
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_projection_and_back_projection_equal_those_of_scikit_image(side: int) -> None:
+    rows, columns = np.ogrid[:side, :side]
+    image = np.random.default_rng(0).random((side, side)).astype(np.float32)
+    image[(rows - side // 2) ** 2 + (columns - side // 2) ** 2 > (side // 2 - 2) ** 2] = 0
+    angles = np.linspace(0.0, 180.0, VIEWS, endpoint=False)
+    expected = transform.radon(image, theta=angles, circle=True)
+    found = ct_projection.radon(image, views=VIEWS)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-4 * expected.max())
+    filtered = np.random.default_rng(1).normal(size=(2, side, VIEWS)).astype(np.float32)
+    back = ct_projection.back_project(filtered)
+    for one, single in zip(filtered, back, strict=True):
+        slow = transform.iradon(one, theta=angles, filter_name=None, circle=True, output_size=side)
+        np.testing.assert_allclose(single, slow, atol=1e-4 * np.abs(slow).max())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_projection_on_a_gpu_equals_the_processor() -> None:
+    image = disc()
+    on_gpu = project(image, pixel_mm=PIXEL_MM, views=VIEWS, device="cuda")
+    np.testing.assert_allclose(on_gpu, project(image, pixel_mm=PIXEL_MM, views=VIEWS), atol=1e-3)
+
+
+def test_noise_of_one_photon_a_ray_tells_the_dose_for_a_noise_level(integrals: np.ndarray) -> None:
+    generator = np.random.default_rng(7)
+    unit = ct_physics.filtered_back_projection(
+        ct_physics.unit_noise(integrals, generator), pixel_mm=PIXEL_MM, kernel="hann"
+    )
+    photons = ct_physics.photons_for(25.0, integrals, float(unit[inside(28)].std()))
+    made = low_dose_repeats(
+        disc(),
+        pixel_mm=PIXEL_MM,
+        protocol=CtProtocol(photons=photons, views=VIEWS, electronic_sigma=0.0),
+        repeats=1,
+        generator=generator,
+    )
+    assert float((made.repeats[0] - made.truth)[inside(28)].std()) == pytest.approx(25, rel=0.15)
+    # Asked for more noise than any ray could bear, the dose stays where the densest path still counts photons.
+    least = ct_physics.photons_for(1e9, integrals, float(unit.std()))
+    assert least * float(np.exp(-integrals.max())) >= 0.9 * ct_physics.STARVED_PHOTONS

@@ -73,3 +73,26 @@ def test_half_resolution_keeps_place_and_mean(shape: tuple[int, int]) -> None:
 def test_half_resolution_halves_white_noise() -> None:
     image = (1000 + np.random.default_rng(0).normal(0, 20, (256, 256))).astype(np.float32)
     assert float(half_resolution(image).std()) == pytest.approx(10, rel=0.05)
+
+
+def test_noise_may_be_smoother_than_the_signal_and_vary_over_the_slice() -> None:
+    gain = np.ones((128, 128), np.float32)
+    gain[:, 64:] = 3.0
+    noisy, truth = noisy_repeats(
+        phantom(),
+        sigma=10.0,
+        zero_fill=(0.5, 1.0),
+        signal_share=1.0,
+        gain=gain,
+        repeats=2,
+        generator=np.random.default_rng(3),
+    )
+    np.testing.assert_allclose(truth, phantom(), atol=1e-3)
+    left, right = (noisy - truth)[:, 40:90, 36:62], (noisy - truth)[:, 40:90, 66:92]
+    assert float(right.std() / left.std()) == pytest.approx(3, rel=0.1)
+    along, across = (
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in ((left[:, :-1], left[:, 1:]), (left[:, :, :-1], left[:, :, 1:]))
+    )
+    assert along > 0.5
+    assert abs(across) < 0.1

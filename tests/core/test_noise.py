@@ -89,3 +89,25 @@ def test_body_mask_fills_cavities_and_ignores_specks() -> None:
     assert noise.body_mask(magnitude, "MR")[64, 64, 3]
     assert not noise.body_mask(magnitude, "MR")[2, 2, 3]
     assert noise.body_mask(np.zeros((16, 16, 2)), "MR").all()
+
+
+def magnitude(levels: tuple[float, float], *, sigma: float = 6.0) -> np.ndarray:
+    """Muscle of one level and a small bright lesion in it, Rician noise all over."""
+    clean = np.zeros((160, 160, 2))
+    clean[30:130, 30:130], clean[60:80, 60:80] = levels
+    draw = np.random.default_rng(0).normal(0, sigma, (2, *clean.shape))
+    return np.hypot(clean + draw[0], draw[1]).astype(np.float32)
+
+
+def test_a_bright_lesion_does_not_hide_the_darker_tissue() -> None:
+    mask = noise.tissue_mask(magnitude((60.0, 500.0)), dark=True)
+    assert mask[35:125, 35:125].mean() > 0.99
+    assert mask[:25].mean() < 0.02
+
+
+def test_air_alone_is_never_taken_for_dark_tissue() -> None:
+    scan = magnitude((500.0, 500.0))
+    scan[:4] = 0.5  # a rim that a filter darkened
+    mask = noise.tissue_mask(scan, dark=True)
+    assert mask[35:125, 35:125].all()
+    assert mask[:25].mean() < 0.02
