@@ -140,11 +140,12 @@ def mr_draws(
     """`draws` acquisitions of one slice, each of random signal-to-noise ratio (log-uniform, its noise never below the
     base's own times `ABOVE_OWN`) and k-space share, measured `repeats` times. In half of them anatomy has the band of
     the noise; in the others it keeps its own, and the noise alone is smooth, as filters of the scanner leave it. In
-    half of them the noise varies over the slice, and in half the air is set to zero."""
+    half of them the noise varies over the slice. Where corners of k-space are missing, which tells such scans from
+    echo-planar ones, the air of half of them is set to zero."""
     signal = float(np.percentile(base.image[base.image > 0], 99))
     made = []
     for _ in range(draws):
-        shares = _band(zero_fill, generator)
+        shares, elliptical = _band(zero_fill, generator), generator.random() < 0.6
         # Filling takes noise away; the level is that of the image as it leaves the scanner.
         sigma = _log_uniform((signal / snr[1], signal / snr[0]), base.own_sigma, generator) / np.sqrt(np.prod(shares))
         noisy, truth = mr_physics.noisy_repeats(
@@ -152,12 +153,13 @@ def mr_draws(
             sigma=float(sigma),
             zero_fill=shares,
             signal_share=None if generator.random() < 0.5 else 1.0,
+            elliptical=elliptical,
             gain=_gain(base.image.shape, generator) if generator.random() < 0.5 else None,
             repeats=repeats,
             generator=generator,
         )
         sigma_added = _added_sigma(noisy)
-        if base.mask_air and generator.random() < 0.5:
+        if elliptical and base.mask_air and generator.random() < 0.5:
             air = _air(truth, signal)
             noisy[:, air], truth[air] = 0.0, 0.0
         made.append(Draw(repeats=noisy, truth=truth, sigma=sigma_added))

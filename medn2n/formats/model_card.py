@@ -25,8 +25,9 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         "## How it was made",
         "",
         f"- Learned by Noise2Noise (Lehtinen et al. 2018) with medn2n {info.medn2n_version}: input and target "
-        "were both noisy, and no clean image was used.",
+        "were both noisy, always; no training target was clean.",
         f"- Pairs: {recipe['pairs']}; objective {recipe['objective']}; seed {recipe['seed']}.",
+        *_digital(info),
         f"- Network: {info.network.name} {info.network.arguments}, {info.network.dims}D, "
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
         f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; best at step "
@@ -63,7 +64,18 @@ def _rounds(info: ModelInfo) -> list[str]:
         lines.append(f"- Training started from the weights of an earlier round (`{Path(info.started_from).name}`).")
     if info.recipe.get("base_model"):
         lines.append(
-            "- The scans that repeats were simulated from were first denoised with that earlier round, so that their "
-            "own noise, which all repeats share, does not pass for anatomy."
+            "- The single scans that repeats were simulated from were first denoised with a model of the same recipe "
+            f"(`{Path(info.recipe['base_model']).name}`), so that their own noise, which all repeats share, does not "
+            "pass for anatomy."
         )
     return lines
+
+
+def _digital(info: ModelInfo) -> list[str]:
+    section = info.recipe.get(f"simulate_{info.modality.lower()}") or {}
+    if not section.get("digital"):
+        return []
+    return [
+        f"- {section['digital']} scans of random digital objects (bodies and heads drawn by chance) stood "
+        "beside the real ones as bases of simulated repeats, since those have no noise of their own."
+    ]
