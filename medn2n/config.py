@@ -85,13 +85,11 @@ class SimulateMr(_Strict):
 
 
 class Samples(_Strict):
-    """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups;
-    a group of real repeats takes `turns_of_repeats` turns for each turn of a simulated one."""
+    """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups."""
 
     patch: int = Field(default=128, ge=16)
     batch: int = Field(default=16, ge=1)
     epoch: int = Field(default=1600, ge=1)
-    turns_of_repeats: int = Field(default=1, ge=1)
     flip: bool = True
     rotate: bool = True
 

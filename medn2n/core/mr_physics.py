@@ -14,25 +14,15 @@ from scipy import fft
 FloatArray = npt.NDArray[np.float32]
 
 
-def acquired_band(
-    shape: tuple[int, int], share: float | tuple[float, float], *, elliptical: bool = False
-) -> npt.NDArray[np.float64]:
+def acquired_band(shape: tuple[int, int], share: float | tuple[float, float]) -> npt.NDArray[np.float64]:
     """(rows, columns) weight of k-space in FFT order: 1 inside the acquired central band, a raised-cosine edge of 10 %
-    (as scanners apply against ringing), 0 outside. share 1 = everything, no edge; two of them: of rows, of columns.
-    elliptical: the corners are left out too, as elliptical sampling and round filters do."""
-    shares = share if isinstance(share, tuple) else (share, share)
-    rows, columns = (np.abs(fft.fftfreq(size)) / (0.5 * part) for size, part in zip(shape, shares, strict=True))
-    if elliptical:
-        return _edge(np.hypot(rows[:, None], columns[None, :]))
-    weights = [
-        np.ones_like(frequency) if part >= 1.0 else _edge(frequency)
-        for frequency, part in zip((rows, columns), shares, strict=True)
-    ]
+    (as scanners apply against ringing), 0 outside. share 1 = everything, no edge; two of them: of rows, of columns."""
+    weights = []
+    for size, part in zip(shape, share if isinstance(share, tuple) else (share, share), strict=True):
+        frequency = np.abs(fft.fftfreq(size)) / (0.5 * part)
+        edge = np.clip((1.0 - frequency) / 0.1, 0.0, 1.0) if part < 1.0 else np.ones(size)
+        weights.append(0.5 - 0.5 * np.cos(np.pi * edge))
     return np.asarray(weights[0][:, None] * weights[1][None, :])
-
-
-def _edge(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip((1.0 - frequency) / 0.1, 0.0, 1.0)))
 
 
 def noisy_repeats(
@@ -43,18 +33,16 @@ def noisy_repeats(
     repeats: int,
     generator: np.random.Generator,
     signal_share: float | None = None,
-    elliptical: bool = False,
     gain: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Independent noisy magnitudes (R, rows, columns) of one slice, and the noiseless one with the same k-space band.
 
     sigma: noise standard deviation of the real and of the imaginary part in the image, in the slice's unit, before
     zero-filling takes its share away. signal_share: another band for the signal than for the noise (1: all of it).
-    elliptical: neither noise nor a signal of the same band has the corners of k-space.
     gain: factor on the noise of each pixel, as parallel imaging and intensity normalisation leave it.
     """
     shape = (slice_magnitude.shape[0], slice_magnitude.shape[1])
-    band = acquired_band(shape, zero_fill, elliptical=elliptical)
+    band = acquired_band(shape, zero_fill)
     signal_band = band if signal_share is None else acquired_band(shape, signal_share)
     signal = fft.ifft2(fft.fft2(np.asarray(slice_magnitude, np.float64)) * signal_band)
     factor = 1.0 if gain is None else np.asarray(gain, np.float64)

@@ -63,9 +63,8 @@ class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
-    """Input/target patches. Sample n of the run belongs to turn n mod (number of turns), each group having one (or, of
-    real repeats, as many as the recipe says): groups count equally, however many slices or repeats they have, and also
-    where an epoch is shorter than the list of groups.
+    """Input/target patches. Sample n of the run belongs to group n mod (number of groups): groups count equally,
+    however many slices or repeats they have, and also where an epoch is shorter than the list of groups.
     Items: {"input": (1,*patch), "target": (1,*patch)} float32."""
 
     def __init__(self, cases: Sequence[Case], recipe: Recipe, *, length: int, stream: int = 0) -> None:
@@ -79,12 +78,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         by_group: dict[str, list[Case]] = {}
         for case in cases:
             by_group.setdefault(case.group, []).append(case)
-        turns = recipe.samples.turns_of_repeats
-        self.groups = [
-            group
-            for group in (by_group[name] for name in sorted(by_group))
-            for _ in range(1 if group[0].truth is not None else turns)
-        ]
+        self.groups = [by_group[name] for name in sorted(by_group)]
         self.length = length
         self.epoch = 0
         self._seed = (recipe.seed, stream)

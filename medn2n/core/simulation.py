@@ -12,27 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from medn2n.core import ct_physics, mr_physics
 from medn2n.core.digital_objects import smooth_field
 from medn2n.core.noise import noise_sigma
 
 FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 ABOVE_OWN = 3.0  # added noise over the base's own, at least
 BODY_HU = -300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """One quiet slice, axes (I,J), its pixel edge, and the standard deviation of the noise that it still has.
-    mask_air: MR draws may set its air to zero."""
+    """One quiet slice, axes (I,J), its pixel edge, and the standard deviation of the noise that it still has."""
 
     image: FloatArray
     pixel_mm: float
     own_sigma: float = 0.0
-    mask_air: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +64,7 @@ def mr_bases(
 ) -> list[Base]:
     """At most `count` slices of (I,J,K), evenly spread. Of large ones every other is brought to half resolution, which
     halves its own noise too; the rest stay, so that detail of both sizes is learned. own_sigma: the noise that the
-    voxels have, where repeats told it; else it is measured slice by slice. Scans with repeats show by themselves
-    what their air is like, so it stays: coarse echo-planar images whose air was masked have detail as fine as noise."""
+    voxels have, where repeats told it; else it is measured slice by slice."""
     bases = []
     for number, k in enumerate(_spread(voxels.shape[2], step=1, count=count)):
         image, pixel, own = np.ascontiguousarray(voxels[:, :, k]), float(spacing_mm[0]), own_sigma
@@ -78,7 +73,7 @@ def mr_bases(
             own = None if own is None else own / 2
         if np.count_nonzero(image) > 0.05 * image.size:
             own = noise_sigma(image[:, :, None]) if own is None else own
-            bases.append(Base(image=image, pixel_mm=pixel, own_sigma=own, mask_air=own_sigma is None))
+            bases.append(Base(image=image, pixel_mm=pixel, own_sigma=own))
     return bases
 
 
@@ -140,12 +135,11 @@ def mr_draws(
     """`draws` acquisitions of one slice, each of random signal-to-noise ratio (log-uniform, its noise never below the
     base's own times `ABOVE_OWN`) and k-space share, measured `repeats` times. In half of them anatomy has the band of
     the noise; in the others it keeps its own, and the noise alone is smooth, as filters of the scanner leave it. In
-    half of them the noise varies over the slice. Where corners of k-space are missing, which tells such scans from
-    echo-planar ones, the air of half of them is set to zero."""
+    half of them the noise varies over the slice."""
     signal = float(np.percentile(base.image[base.image > 0], 99))
     made = []
     for _ in range(draws):
-        shares, elliptical = _band(zero_fill, generator), generator.random() < 0.6
+        shares = _band(zero_fill, generator)
         # Filling takes noise away; the level is that of the image as it leaves the scanner.
         sigma = _log_uniform((signal / snr[1], signal / snr[0]), base.own_sigma, generator) / np.sqrt(np.prod(shares))
         noisy, truth = mr_physics.noisy_repeats(
@@ -153,23 +147,12 @@ def mr_draws(
             sigma=float(sigma),
             zero_fill=shares,
             signal_share=None if generator.random() < 0.5 else 1.0,
-            elliptical=elliptical,
             gain=_gain(base.image.shape, generator) if generator.random() < 0.5 else None,
             repeats=repeats,
             generator=generator,
         )
-        sigma_added = _added_sigma(noisy)
-        if elliptical and base.mask_air and generator.random() < 0.5:
-            air = _air(truth, signal)
-            noisy[:, air], truth[air] = 0.0, 0.0
-        made.append(Draw(repeats=noisy, truth=truth, sigma=sigma_added))
+        made.append(Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy)))
     return made
-
-
-def _air(truth: FloatArray, signal: float) -> BoolArray:
-    """What a scanner, or a brain extraction, would set to zero. A network that met zeroed air in quiet scans alone
-    would take it for a sign that there is no noise."""
-    return np.asarray(ndimage.gaussian_filter(truth, 1.5) < 0.06 * signal)
 
 
 def _band(limits: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:

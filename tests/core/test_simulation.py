@@ -96,16 +96,6 @@ def test_mr_noise_level_is_that_after_zero_filling(zero_fill: float) -> None:
     assert float(np.median(levels)) == pytest.approx(20, rel=0.35)
 
 
-def test_air_is_zero_in_half_of_the_mr_draws_and_in_all_repeats_at_once() -> None:
-    zeroed = []
-    for draw in mr((15.0, 15.0)):
-        air = draw.repeats[:, :8] == 0
-        assert air.all() or not air.any()
-        assert np.all(draw.truth[:8] == 0) or not air.all()
-        zeroed.append(bool(air.all()))
-    assert 2 <= sum(zeroed) <= 10
-
-
 def test_what_is_added_drowns_the_base_s_own_noise() -> None:
     levels = [added(draw) for draw in mr((3.0, 100.0), own=10.0)]
     assert min(levels) > 0.7 * ABOVE_OWN * 10  # 0.7: where the noise varies over the slice

@@ -124,7 +124,7 @@ def test_a_run_folder_holds_bundle_log_and_checkpoints(run: Path, data: Path) ->
     assert {"monai_version", "network_data_format", "medn2n"} <= set(metadata)
     assert (bundle.folder / "configs" / "inference.json").is_file()
     card = (bundle.folder / "docs" / "README.md").read_text()
-    assert "no clean image" in card
+    assert "no training target was clean" in card
     assert "| built | s0 | none |" in card
     low, high = bundle.info.scope.noise_share
     assert 0.05 < low <= high < 0.5
