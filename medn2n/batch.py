@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.provenance import Provenance
+from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
 from medn2n.formats.denoise_page import MAX_PICTURED
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
 from medn2n.formats.scan import load_series, planned_files, save
-from medn2n.formats.scan_write import Dtype, Format, Uid
+from medn2n.formats.scan_write import Dtype, Format, Uid, Written
 from medn2n.log import logger
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
@@ -170,16 +172,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     denoiser = _denoiser(run, series)
     info = denoiser.bundle.info
     provenance = denoiser.provenance(strength=options.strength)
-    wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, "uid": options.uid}
-    wanted |= dict(provenance.parameters)
-    record = replace(
-        record,
-        modality=info.modality,
-        model=info.name,
-        model_sha256=denoiser.bundle.sha256,
-        parameters=wanted,
-        source_fingerprint=fingerprint([run.base / name for name in series.files]),
-    )
+    record = _identified(run, series, record, denoiser, provenance)
     earlier = run.before.get(series.id)
     if earlier is not None and earlier.same_result(record) and all((run.output / f).is_file() for f in earlier.outputs):
         record = replace(earlier, status="already", reason="Made earlier by the same model and parameters.")
@@ -200,6 +193,30 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         relative_to=run.base,
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
+    return _done(run, record, volume, after, written)
+
+
+def _identified(
+    run: _Run, series: Series, record: SeriesRecord, denoiser: Denoiser, provenance: Provenance
+) -> SeriesRecord:
+    """The record with model, parameters and source: what tells whether an earlier run's copy is the same result."""
+    options, info = run.options, denoiser.bundle.info
+    wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, "uid": options.uid}
+    wanted |= dict(provenance.parameters)
+    return replace(
+        record,
+        modality=info.modality,
+        model=info.name,
+        model_sha256=denoiser.bundle.sha256,
+        parameters=wanted,
+        source_fingerprint=fingerprint([run.base / name for name in series.files]),
+    )
+
+
+def _done(
+    run: _Run, record: SeriesRecord, volume: Volume, after: Volume, written: Written
+) -> tuple[SeriesRecord, DenoisedSeries]:
+    """The record and the page's section of a series whose copy was written."""
     figures = single_scan_figures(volume, after)
     record = replace(
         record,
@@ -213,10 +230,10 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         voxels=written.voxels,
     )
     page = DenoisedSeries(
-        id=series.id,
+        id=record.id,
         status="done",
-        model=info.name,
-        modality=info.modality,
+        model=record.model,
+        modality=record.modality,
         unit=volume.unit,
         figures=figures,
         clipped=written.clipped_voxels,

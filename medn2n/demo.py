@@ -71,9 +71,7 @@ def run_demo(output: Path, *, minutes: float, seed: int) -> DemoResult:
     output.mkdir(parents=True, exist_ok=True)
     scans = _copy_scans(output / "scans")
     logger.info("1 of 5  finding and checking repeats")
-    manifest, decisions = pair_scans(scans / "mr", output / "manifest.json", modality="MR")
-    if not manifest.training:
-        raise GateFailed(f"The demo's pair was not accepted: {decisions[0].reason if decisions else 'no series'}.")
+    check = _check_pair(scans, output)
     recipe = read_recipe(find_recipe("demo"), [f"seed={seed}"])
     logger.info("2 of 5  Noise2Noise on the real pair")
     bundle = train_model(recipe, output / "manifest.json", output / "run", max_minutes=minutes / 7, device="cpu")
@@ -98,19 +96,10 @@ def run_demo(output: Path, *, minutes: float, seed: int) -> DemoResult:
             before=first,
             after=after,
             table_pictures=pictures,
-            check=decisions[0].figures if decisions else (),
+            check=check,
         ),
     )
-    record = _noise(output)
-    return DemoResult(
-        rows=tuple(table),
-        snr_db=SNR_DB,
-        pair_error_left=real.share,
-        pair_noise_before=record[0],
-        pair_noise_after=record[1],
-        pair_unit="a.u.",
-        page=page,
-    )
+    return _result(table, real, output, page)
 
 
 def _copy_scans(folder: Path) -> Path:
@@ -120,6 +109,14 @@ def _copy_scans(folder: Path) -> Path:
     for name in DICOM_FILES:
         shutil.copyfile(str(files("pydicom").joinpath("data", "test_files", name)), folder / "dicom" / name)
     return folder
+
+
+def _check_pair(scans: Path, output: Path) -> tuple[tuple[str, float], ...]:
+    """The real pair in OUTPUT/manifest.json, and the figures of its check; GateFailed where it was not accepted."""
+    manifest, decisions = pair_scans(scans / "mr", output / "manifest.json", modality="MR")
+    if not manifest.training:
+        raise GateFailed(f"The demo's pair was not accepted: {decisions[0].reason if decisions else 'no series'}.")
+    return decisions[0].figures if decisions else ()
 
 
 def _denoise_all(scans: Path, output: Path, model: Path) -> None:
@@ -133,11 +130,20 @@ def _denoise_all(scans: Path, output: Path, model: Path) -> None:
         raise GateFailed(f"The demo could not denoise series {bad[0].id}: {bad[0].reason}")
 
 
-def _noise(output: Path) -> tuple[float, float]:
+def _result(table: list[Row], real: RepeatError, output: Path, page: Path) -> DemoResult:
+    """The table and the real pair's figures; its noise is what the denoise run recorded."""
     from medn2n.formats.run_record import read_record
 
     record = next(iter(read_record(output / "denoised" / "mr").values()))
-    return record.noise_before or 0.0, record.noise_after or 0.0
+    return DemoResult(
+        rows=tuple(table),
+        snr_db=SNR_DB,
+        pair_error_left=real.share,
+        pair_noise_before=record.noise_before or 0.0,
+        pair_noise_after=record.noise_after or 0.0,
+        pair_unit="a.u.",
+        page=page,
+    )
 
 
 def _held_out(depth: int) -> list[int]:

@@ -83,9 +83,7 @@ def joint_fit(first: Array, second: Array, measured: BoolArray, sigmas: tuple[fl
     roll = whole_pixel_shift(first, second)
     second = np.roll(second, (-roll[0], -roll[1]), (0, 1))
     measured = measured & np.roll(measured, (-roll[0], -roll[1]), (0, 1))
-    variance = (sigmas[0] ** 2 + 1e-30, sigmas[1] ** 2 + 1e-30)
-    weight = float(np.clip(variance[1] / (variance[0] + variance[1]), 0.1, 0.9))
-    share = (weight**2 * variance[0] + (1 - weight) ** 2 * variance[1]) / (variance[0] + variance[1])
+    weight, share = _weight_and_noise_share(sigmas)
     ones, twos = smooth(first), smooth(second)
     middle, difference = weight * ones + (1 - weight) * twos, twos - ones
     inner = _inner(measured, max(3, abs(roll[0]), abs(roll[1])))
@@ -194,6 +192,14 @@ def coarse_ratio(fit: JointFit) -> float:
         return 1.0
     expected = float(np.median(blocks.sigma)) * np.sqrt(noise.correlation_area(blocks)) / blocks.side
     return float(np.sqrt(np.mean(blocks.mean**2)) / max(expected, 1e-12))
+
+
+def _weight_and_noise_share(sigmas: tuple[float, float]) -> tuple[float, float]:
+    """The first scan's weight in the mean, and the mean's noise variance over the difference's."""
+    variance = (sigmas[0] ** 2 + 1e-30, sigmas[1] ** 2 + 1e-30)
+    weight = float(np.clip(variance[1] / (variance[0] + variance[1]), 0.1, 0.9))
+    share = (weight**2 * variance[0] + (1 - weight) ** 2 * variance[1]) / (variance[0] + variance[1])
+    return weight, share
 
 
 def _inner(measured: BoolArray, border: int) -> BoolArray:

@@ -9,6 +9,7 @@ strong, the best estimate keeps 1/(1 + k²) of the base's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -102,17 +103,9 @@ def ct_draws(
     made = []
     for _ in range(draws):
         kernel = kernels[int(generator.integers(len(kernels)))]
-        sharp = smooth = float(generator.uniform(*cutoff))
-        if generator.random() < 0.5:
-            smooth = float(np.exp(generator.uniform(*np.log(noise_cutoff)))) * sharp
+        sharp, smooth = _cutoffs(cutoff, noise_cutoff, generator)
         sigma = _log_uniform(noise_hu, base.own_sigma, generator)
-
-        def image(measured: FloatArray, share: float, kernel: str = kernel) -> FloatArray:
-            full = ct_physics.filtered_back_projection(
-                measured, pixel_mm=base.pixel_mm, kernel=kernel, cutoff=share, device=device
-            )
-            return np.ascontiguousarray(full[..., window[0], window[1]])
-
+        image = partial(_reconstructed, window=window, pixel_mm=base.pixel_mm, kernel=kernel, device=device)
         unit = image(ct_physics.unit_noise(integrals, generator), smooth)
         photons = ct_physics.photons_for(sigma, integrals, float(unit[body].std() if body.any() else unit.std()))
         protocol = ct_physics.CtProtocol(photons=photons, electronic_sigma=electronic_sigma, views=views)
@@ -121,6 +114,26 @@ def ct_draws(
         noisy = truth + image(noise, smooth)
         made.append(Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy)))
     return made
+
+
+def _cutoffs(
+    limits: tuple[float, float], noise_limits: tuple[float, float], generator: np.random.Generator
+) -> tuple[float, float]:
+    """Cut-off frequencies of the image and of its noise; in half of the cases the same."""
+    sharp = smooth = float(generator.uniform(*limits))
+    if generator.random() < 0.5:
+        smooth = float(np.exp(generator.uniform(*np.log(noise_limits)))) * sharp
+    return sharp, smooth
+
+
+def _reconstructed(
+    integrals: FloatArray, cutoff: float, *, window: tuple[slice, slice], pixel_mm: float, kernel: str, device: str
+) -> FloatArray:
+    """Filtered back-projection, without the padding that made the slice square."""
+    full = ct_physics.filtered_back_projection(
+        integrals, pixel_mm=pixel_mm, kernel=kernel, cutoff=cutoff, device=device
+    )
+    return np.ascontiguousarray(full[..., window[0], window[1]])
 
 
 def mr_draws(

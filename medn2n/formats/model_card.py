@@ -11,7 +11,6 @@ from medn2n.formats.manifest import Group
 
 def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
     """Markdown for docs/README.md of the bundle."""
-    figures, recipe = info.figures, info.recipe
     unit = "HU" if info.scaling.kind == "fixed" else "of the scan's own brightness scale"
     factor = info.scaling.scale if info.scaling.kind == "fixed" else 1.0
     low, high = (share * factor for share in info.scope.noise_share)
@@ -19,11 +18,38 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
     lines = [
         f"# Model `{info.name}`",
         "",
-        f"Removes noise from {info.modality} images. {recipe.get('description', '')}",
+        f"Removes noise from {info.modality} images. {info.recipe.get('description', '')}",
         "Research use, not a medical device.",
         "",
         "## How it was made",
         "",
+        *_training(info),
+        "",
+        "## What it has seen",
+        "",
+        f"Noise of {low:.3g} to {high:.3g} {unit} (5th to 95th percentile over whole images, air included). "
+        "Scans outside this range, other modalities and reconstructions with noise of another kind are "
+        "outside its scope.",
+        "",
+        "## Measured",
+        "",
+        f"- Squared difference to an independent noisy repeat, as a share of the noisy input's own: "
+        f"{info.figures['validation_share']:.3f} on held-out pairs (0.5 would be no error at all).",
+        "",
+        "## Sources of the training scans",
+        "",
+        "| source | subject | licence |",
+        "|---|---|---|",
+        *(f"| {source} | {subject} | {licence} |" for source, licence, subject in sources),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _training(info: ModelInfo) -> list[str]:
+    """Pairs, network, steps and manifest of the training, and what came before it."""
+    figures, recipe = info.figures, info.recipe
+    return [
         f"- Learned by Noise2Noise (Lehtinen et al. 2018) with medn2n {info.medn2n_version}: input and target "
         "were both noisy, always; no training target was clean.",
         f"- Pairs: {recipe['pairs']}; objective {recipe['objective']}; seed {recipe['seed']}.",
@@ -35,26 +61,7 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         *_rounds(info),
         f"- Manifest sha256 {info.manifest_sha256[:16]}…, {info.scope.groups} scans or groups of "
         f"{info.scope.subjects} subjects.",
-        "",
-        "## What it has seen",
-        "",
-        f"Noise of {low:.3g} to {high:.3g} {unit} (5th to 95th percentile over whole images, air included). "
-        "Scans outside this range, other modalities and reconstructions with noise of another kind are "
-        "outside its scope.",
-        "",
-        "## Measured",
-        "",
-        f"- Squared difference to an independent noisy repeat, as a share of the noisy input's own: "
-        f"{figures['validation_share']:.3f} on held-out pairs (0.5 would be no error at all).",
-        "",
-        "## Sources of the training scans",
-        "",
-        "| source | subject | licence |",
-        "|---|---|---|",
-        *(f"| {source} | {subject} | {licence} |" for source, licence, subject in sources),
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _rounds(info: ModelInfo) -> list[str]:

@@ -64,28 +64,31 @@ def load_cases(
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases.append(_scaled(voxels, None, group.group, recipe))
         if "simulate" in recipe.pairs:
-            mean = np.ascontiguousarray(voxels.mean(axis=0))
-            base = Volume(
-                voxels=mean,
-                padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
-                affine=affine,
-                unit="HU" if recipe.modality == "CT" else "a.u.",
-                modality=recipe.modality,
-            )
-            # The mean of repeats is the quietest base there is, and their difference tells how quiet.
-            own = float(pair_sigma(voxels[0], voxels[1]) / np.sqrt(len(voxels))) if len(voxels) > 1 else None
-            quiet = base if quieten is None or own is not None else quieten(base)
-            tasks += _tasks(_bases(quiet, recipe, own), group.group, recipe)
+            tasks += _tasks(_bases(voxels, affine, recipe, quieten), group.group, recipe)
     return cases + _simulated(tasks, recipe, device_for(device))
 
 
-def _bases(base: Volume, recipe: Recipe, own_sigma: float | None) -> list[simulation.Base]:
+def _bases(
+    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], recipe: Recipe, quieten: Quieten | None
+) -> list[simulation.Base]:
+    """Quiet slices of one group, from its scan or repeats (R,I,J,K)."""
     section = _section(recipe)
+    mean = np.ascontiguousarray(voxels.mean(axis=0))
+    base = Volume(
+        voxels=mean,
+        padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
+        affine=affine,
+        unit="HU" if recipe.modality == "CT" else "a.u.",
+        modality=recipe.modality,
+    )
+    # The mean of repeats is the quietest base there is, and their difference tells how quiet.
+    own = float(pair_sigma(voxels[0], voxels[1]) / np.sqrt(len(voxels))) if len(voxels) > 1 else None
+    quiet = base if quieten is None or own is not None else quieten(base)
     if isinstance(section, SimulateCt):
         return simulation.ct_bases(
-            base.voxels, base.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
+            quiet.voxels, quiet.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
         )
-    return simulation.mr_bases(base.voxels, base.spacing_mm, count=section.slices, own_sigma=own_sigma)
+    return simulation.mr_bases(quiet.voxels, quiet.spacing_mm, count=section.slices, own_sigma=own)
 
 
 def digital_cases(recipe: Recipe, *, device: str = "auto") -> list[Case]:

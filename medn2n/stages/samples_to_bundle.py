@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from medn2n.config import Recipe
+from medn2n.config import Network, Recipe
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import OBJECTIVES
 from medn2n.core.samples import Case, PairedSamples
@@ -120,14 +120,7 @@ def _setup(
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces its precision plugin
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
     fabric.seed_everything(recipe.seed, verbose=False)
-    spec = recipe.network
-    network = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
-    average = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
-    average.load_state_dict(network.state_dict())
-    average.requires_grad_(False).eval().to(fabric.device)
-    if spec.dims == 2:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network, average = _networks(recipe.network, fabric.device)
     optimiser = torch.optim.Adam(
         network.parameters(),
         lr=recipe.optimiser.learning_rate,
@@ -135,14 +128,9 @@ def _setup(
         eps=1e-8,
         fused=fabric.device.type == "cuda",  # a GPU waits for the launch of each small kernel otherwise
     )
-    logger.info("network %s: %d parameters", spec.name, parameter_count(network))
+    logger.info("network %s: %d parameters", recipe.network.name, parameter_count(network))
     module, optimiser = fabric.setup(network, optimiser)
     samples = PairedSamples(training, recipe, length=recipe.samples.epoch)
-    # A GPU outruns the making of patches in this process; on a CPU, workers would take the cores that train.
-    workers = min(6, os.cpu_count() or 1) if fabric.device.type == "cuda" else 0
-    loader = DataLoader(
-        samples, batch_size=recipe.samples.batch, num_workers=workers, drop_last=True, pin_memory=workers > 0
-    )
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     return _Run(
@@ -152,11 +140,31 @@ def _setup(
         average=average,
         optimiser=optimiser,
         samples=samples,
-        loader=fabric.setup_dataloaders(loader),
+        loader=fabric.setup_dataloaders(_loader(samples, recipe, fabric.device)),
         held_out=_held_out_batches(validation or training, recipe),
         progress=Progress(),
         max_minutes=max_minutes,
         checkpoints=checkpoints,
+    )
+
+
+def _networks(spec: Network, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """The network that learns, and the one that its weights are averaged into, equal at first."""
+    network = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
+    average = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
+    average.load_state_dict(network.state_dict())
+    average.requires_grad_(False).eval().to(device)
+    if spec.dims == 2:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, average
+
+
+def _loader(samples: PairedSamples, recipe: Recipe, device: torch.device) -> Any:
+    # A GPU outruns the making of patches in this process; on a CPU, workers would take the cores that train.
+    workers = min(6, os.cpu_count() or 1) if device.type == "cuda" else 0
+    return DataLoader(
+        samples, batch_size=recipe.samples.batch, num_workers=workers, drop_last=True, pin_memory=workers > 0
     )
 
 

@@ -79,14 +79,8 @@ def evaluate(
         modality: _tuned(manifest, split, modality, [FILTERS[name] for name in baselines], root, load)
         for modality in sorted({group.modality for group in groups})
     }
-    scores: list[Score] = []
-    examples: dict[tuple[str, Question], list[Example]] = {}
-    for number, group in enumerate(groups, start=1):
-        case = _load_case(group, root, load)
-        found, pictures = _score_case(case, _methods(denoisers, tuning[group.modality]))
-        scores += found
-        examples.setdefault((group.modality, case.question), pictures)
-        progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
+    methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
+    scores, examples = _score_groups(groups, methods, root, load, progress)
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
         split=split,
@@ -98,7 +92,7 @@ def evaluate(
         report=str(output / "report.html"),
     )
     write_evaluation_files(result, output)
-    write_evaluation_page(output / "report.html", result, [one for pictures in examples.values() for one in pictures])
+    write_evaluation_page(output / "report.html", result, examples)
     return result
 
 
@@ -131,6 +125,26 @@ def _checked(manifest: Manifest, split: str, denoisers: Mapping[str, Denoise], b
         if getattr(manifest, name):
             return name
     raise UsageError("The manifest names no scans, so there is nothing to evaluate.")
+
+
+def _score_groups(
+    groups: Sequence[Group],
+    methods: Mapping[str, Mapping[str, Denoise]],
+    root: Path,
+    load: Load,
+    progress: Callable[[str], None],
+) -> tuple[list[Score], list[Example]]:
+    """Every method on every group, and pictures of the first group of each modality and question. methods: by
+    modality."""
+    scores: list[Score] = []
+    examples: dict[tuple[str, Question], list[Example]] = {}
+    for number, group in enumerate(groups, start=1):
+        case = _load_case(group, root, load)
+        found, pictures = _score_case(case, methods[group.modality])
+        scores += found
+        examples.setdefault((group.modality, case.question), pictures)
+        progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
+    return scores, [one for pictures in examples.values() for one in pictures]
 
 
 def _score_case(case: _Case, methods: Mapping[str, Denoise]) -> tuple[list[Score], list[Example]]:

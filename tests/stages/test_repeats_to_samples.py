@@ -1,0 +1,57 @@
+"""Scans of a manifest become training cases: which groups are used, and repeats simulated from single scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from medn2n.errors import InputError
+from medn2n.formats.manifest import Group, PairCheck, read_manifest
+from tests.tiny_training import recipe, store
+
+
+@pytest.mark.parametrize("pairs", ["simulate", "repeats+simulate"])
+def test_simulated_repeats_join_or_replace_the_real_ones(data: Path, pairs: str) -> None:
+    from medn2n.stages.repeats_to_samples import load_cases
+
+    section = {"snr": (10.0, 20.0), "draws": 2, "slices": 3, "repeats": 3}
+    made = load_cases(read_manifest(data / "manifest.json").training, data, recipe(pairs=pairs, simulate_mr=section))
+    simulated = [case for case in made if case.truth is not None]
+    assert len(simulated) == 2 * 3 * 2
+    assert {tuple(case.image.shape) for case in simulated} == {(3, 64, 64, 1)}
+    assert len(made) - len(simulated) == (2 if "repeats" in pairs else 0)
+    again = load_cases(
+        read_manifest(data / "manifest.json").training[1:], data, recipe(pairs=pairs, simulate_mr=section)
+    )
+    assert torch.equal(again[-1].image, made[-1].image)  # other groups change nothing
+
+
+def test_groups_that_a_check_refused_and_other_modalities_are_left_out(data: Path) -> None:
+    from medn2n.stages.repeats_to_samples import load_cases
+
+    one, two = read_manifest(data / "manifest.json").training
+    bad = one.model_copy(update={"check": PairCheck(verdict="unfit", reason="moved")})
+    ct = two.model_copy(update={"modality": "CT"})
+    assert load_cases([bad, ct], data, recipe()) == []
+    (case,) = load_cases([two], data, recipe())
+    assert case.image.shape == (2, 64, 64, 5)
+    means = [nibabel.load(data / name).get_fdata() for name in two.image]
+    scale = np.percentile(np.mean(means, axis=0), 99)
+    np.testing.assert_allclose(case.image[0], means[0] / scale, rtol=1e-3)
+
+
+def test_a_4d_file_needs_a_frame(tmp_path: Path) -> None:
+    from medn2n.stages.repeats_to_samples import load_cases
+
+    store(tmp_path / "a.nii", np.ones((20, 20, 2, 3)))
+    group = Group(group="g", subject="s", modality="MR", image=["a.nii"])
+    simulate = recipe(pairs="simulate", simulate_mr={"draws": 1, "slices": 1})
+    with pytest.raises(InputError) as refused:
+        load_cases([group], tmp_path, simulate)
+    assert refused.value.code == "NEEDS_A_FRAME"
+    frame = group.model_copy(update={"image": ["a.nii#frame=1"]})
+    assert len(load_cases([frame], tmp_path, simulate)) == 1
