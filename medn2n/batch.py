@@ -18,6 +18,7 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
 from medn2n.formats.denoise_page import MAX_PICTURED
+from medn2n.formats.dicom_syntax import Syntax
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
 from medn2n.formats.scan import load_series, planned_files, save
 from medn2n.formats.scan_write import Dtype, Format, Uid, Written
@@ -47,6 +48,7 @@ class Options:
     threads: int | None = None
     memory_gb: float | None = None
     uid: Uid = "deterministic"
+    syntax: Syntax = "explicit"
     dry_run: bool = False
     overwrite: bool = False
     report: bool = True
@@ -190,6 +192,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         dtype=options.dtype,
         format=options.format,
         uid=options.uid,
+        syntax=options.syntax,
         relative_to=run.base,
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
@@ -201,7 +204,12 @@ def _identified(
 ) -> SeriesRecord:
     """The record with model, parameters and source: what tells whether an earlier run's copy is the same result."""
     options, info = run.options, denoiser.bundle.info
-    wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, "uid": options.uid}
+    wanted: dict[str, Any] = {
+        "dtype": options.dtype,
+        "format": options.format,
+        "uid": options.uid,
+        "syntax": options.syntax,
+    }
     wanted |= dict(provenance.parameters)
     return replace(
         record,

@@ -70,6 +70,15 @@ class Uid(StrEnum):
     random = "random"
 
 
+class Syntax(StrEnum):
+    """Lossless transfer syntaxes of DICOM copies."""
+
+    explicit = "explicit"
+    rle = "rle"
+    jpegls = "jpegls"
+    j2k = "j2k"
+
+
 def _upper(modality: Modality | None) -> str:
     return "" if modality is None else modality.value.upper()
 
@@ -167,6 +176,9 @@ def denoise(
     uid: Annotated[
         Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")
     ] = Uid.deterministic,
+    syntax: Annotated[
+        Syntax, typer.Option(help="DICOM pixels: explicit little endian, RLE, JPEG-LS or JPEG 2000, all lossless.")
+    ] = Syntax.explicit,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in the way.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
@@ -178,8 +190,8 @@ def denoise(
 
     options = batch.Options(
         model=model, modality=_upper(modality), strength=strength, dtype=dtype.value, format=format_.value,
-        device=device.value, threads=threads, memory_gb=memory, uid=uid.value, dry_run=dry_run, overwrite=overwrite,
-        report=not no_report,
+        device=device.value, threads=threads, memory_gb=memory, uid=uid.value, syntax=syntax.value, dry_run=dry_run,
+        overwrite=overwrite, report=not no_report,
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))

@@ -17,7 +17,6 @@ from medn2n.formats.dicom_elements import Element, Elements, items, number, stri
 from medn2n.formats.dicom_header import MANUFACTURER
 from medn2n.formats.dicom_uid import IMPLEMENTATION_CLASS_UID
 
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 SERIES_SUFFIX = " [N2N]"
 SERIES_NUMBER_OFFSET = 9000
 CODING_SCHEME = "99MEDN2N"
@@ -45,9 +44,9 @@ class Derivation:
     sources: tuple[tuple[str, str], ...] | None = None
 
 
-def derived(source: Elements, pixels: bytes, derivation: Derivation, *, syntax: str, enhanced: bool) -> Elements:
-    """The derived object. pixels: native little-endian numbers in the source's pixel format. syntax: the source's
-    transfer syntax, which tells whether it was lossy."""
+def derived(source: Elements, pixels: Element, derivation: Derivation, *, syntax: str, enhanced: bool) -> Elements:
+    """The derived object. pixels: its PixelData, in the source's pixel format. syntax: the source's transfer syntax,
+    which tells whether it was lossy."""
     result = _kept(source)
     sop_class, sop_uid = string(source, "SOPClassUID"), string(source, "SOPInstanceUID")
     result |= {
@@ -59,8 +58,7 @@ def derived(source: Elements, pixels: bytes, derivation: Derivation, *, syntax: 
         tag("CodingSchemeIdentificationSequence"): _coding_schemes(source),
     }
     result |= _series_name(source) | _times(source, derivation.now)
-    bits = number(source, "BitsAllocated")
-    result[tag("PixelData")] = ("OB" if bits == 8 else "OW", pixels)
+    result[tag("PixelData")] = pixels
     if syntax in _LOSSY and not string(source, "LossyImageCompression"):
         result[tag("LossyImageCompression")] = text("CS", "01")
     used = derivation.sources or ((sop_class, sop_uid),)
@@ -243,14 +241,14 @@ def _referenced_series(source: Elements, used: tuple[tuple[str, str], ...]) -> E
     return ("SQ", [*others, ours])
 
 
-def file_meta(body: Elements) -> Elements:
+def file_meta(body: Elements, syntax_uid: str) -> Elements:
     """File Meta Information of a derived object (PS3.10 7.1), in step with its data set."""
     release = ".".join(medn2n.__version__.split(".")[:3])
     return {
         0x00020001: ("OB", b"\0\1"),
         0x00020002: text("UI", strings(body, "SOPClassUID")[0]),
         0x00020003: text("UI", strings(body, "SOPInstanceUID")[0]),
-        0x00020010: text("UI", EXPLICIT_LITTLE_ENDIAN),
+        0x00020010: text("UI", syntax_uid),
         0x00020012: text("UI", IMPLEMENTATION_CLASS_UID),
         0x00020013: text("SH", f"MEDN2N_{release}"[:16]),
     }

@@ -21,10 +21,16 @@ from pydicom.dataset import Dataset
 Element: TypeAlias = "tuple[str, bytes | list[Elements]]"
 Elements: TypeAlias = dict[int, Element]
 
+_UNDEFINED = 0xFFFFFFFF
+_END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+
+
+class Encapsulated(bytes):
+    """The items of encapsulated pixel data, offset table first (PS3.5 A.4); written with undefined length."""
 
 
 @contextmanager
@@ -169,8 +175,9 @@ def encode(elements: Elements) -> bytes:
         if vr not in _LONG and len(value) > 0xFFFF:
             vr = "UN"
         head = struct.pack("<HH2s", number_ >> 16, number_ & 0xFFFF, vr.encode())
-        length = struct.pack("<HL", 0, len(value)) if vr in _LONG else struct.pack("<H", len(value))
-        parts += [head, length, value]
+        size = _UNDEFINED if isinstance(value, Encapsulated) else len(value)
+        length = struct.pack("<HL", 0, size) if vr in _LONG else struct.pack("<H", size)
+        parts += [head, length, value, _END_OF_SEQUENCE] if size == _UNDEFINED else [head, length, value]
     return b"".join(parts)
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.provenance import Provenance
@@ -21,6 +20,7 @@ from medn2n.formats.dicom_elements import encode_file, no_header_text, plain, st
 from medn2n.formats.dicom_header import Header, fill_identity, read_header
 from medn2n.formats.dicom_pixels import with_unused_bits, without_unused_bits
 from medn2n.formats.dicom_read import DicomSource, file_pixels
+from medn2n.formats.dicom_syntax import SYNTAX_UIDS, Syntax, pixel_data
 from medn2n.formats.dicom_uid import uid_maker
 
 
@@ -40,11 +40,13 @@ def derived_files(
     *,
     random_uid: bool = False,
     all_sources: bool = False,
+    syntax: Syntax = "explicit",
 ) -> Iterator[DerivedFile]:
     """One file after the other, in slice order, so that only one is in memory.
 
-    all_sources: name every slice of the series as the source of each (a 3D network), not only its own.
-    InputError CHANGED_FILE where a source file is no longer the one that was loaded.
+    all_sources: name every slice of the series as the source of each (a 3D network), not only its own. syntax: how
+    pixels are written. InputError CHANGED_FILE where a source file is no longer the one that was loaded, UNUSED_BITS
+    where a compression would lose an overlay.
     """
     headers = source.volume.headers
     uid = uid_maker(provenance, random=random_uid)
@@ -60,11 +62,15 @@ def derived_files(
         (frame.path, frame.index): (k, t) for k, slot in enumerate(source.volume.frames) for t, frame in enumerate(slot)
     }
     for header in headers:
-        yield _derived_file(volume, header, where, derivation)
+        yield _derived_file(volume, header, where, derivation, syntax)
 
 
 def _derived_file(
-    volume: Volume, header: Header, where: dict[tuple[Path, int], tuple[int, int]], derivation: Derivation
+    volume: Volume,
+    header: Header,
+    where: dict[tuple[Path, int], tuple[int, int]],
+    derivation: Derivation,
+    syntax: Syntax,
 ) -> DerivedFile:
     with no_header_text():
         dataset, pixels, bits = file_pixels(header.path)
@@ -88,23 +94,20 @@ def _derived_file(
         )
         result[frame.index] = back.stored
         clipped += back.clipped
-    data = _little_endian(with_unused_bits(result, pixels, bits))
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    body = derived(elements, data, derivation, syntax=syntax, enhanced=header.kind == "enhanced")
+    data = pixel_data(with_unused_bits(result, pixels, bits), elements, syntax)
+    before = str(dataset.file_meta.TransferSyntaxUID)
+    body = derived(elements, data, derivation, syntax=before, enhanced=header.kind == "enhanced")
     if header.kind == "enhanced":
         add_frame_derivation(body, elements, derivation)
-    return DerivedFile(source=header.path, data=encode_file(file_meta(body), body), clipped=clipped)
+    return DerivedFile(
+        source=header.path, data=encode_file(file_meta(body, SYNTAX_UIDS[syntax]), body), clipped=clipped
+    )
 
 
 def _plane(values: npt.NDArray[Any], k: int, t: int) -> npt.NDArray[Any]:
     """One slice as DICOM stores it: (rows, columns)."""
     plane = values[:, :, k] if values.ndim == 3 else values[:, :, k, t]
     return plane.T
-
-
-def _little_endian(pixels: npt.NDArray[Any]) -> bytes:
-    data = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).tobytes()
-    return data + b"\0" * (len(data) % 2)
 
 
 def is_own_output(path: Path) -> bool:

@@ -12,6 +12,7 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
 from medn2n.formats import dicom_write, nifti
 from medn2n.formats.dicom_read import DicomSource
+from medn2n.formats.dicom_syntax import Syntax
 from medn2n.formats.found import ITK_SUFFIXES
 from medn2n.formats.nifti import NiftiSource
 from medn2n.formats.staged import Staged
@@ -43,6 +44,7 @@ def save(
     dtype: Dtype = "same",
     format: Format = "same",
     uid: Uid = "deterministic",
+    syntax: Syntax = "explicit",
     relative_to: Path | None = None,
     overwrite: bool = False,
     sources: Literal["nearest", "all"] = "nearest",
@@ -51,10 +53,10 @@ def save(
 
     output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
     that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
-    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype "float32" and format "nifti" as the command
-    line has them. sources: which slices a DICOM copy names as its sources ("all" after a 3D network).
-    A voxel that nobody changed keeps its stored number to the bit. UsageError for a call that cannot be, above all a
-    file in the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
+    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype, format, uid and syntax: as the command line has
+    them. sources: which slices a DICOM copy names as its sources ("all" after a 3D network).
+    A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a file in
+    the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
     """
     source = _source(volume)
     _check(volume, source, dtype, format)
@@ -62,8 +64,9 @@ def save(
     _check_targets(targets, _source_files(source), overwrite)
     with Staged() as staged:
         if isinstance(source, DicomSource) and format != "nifti":
+            made = (volume, source, provenance or Provenance())
             derived = dicom_write.derived_files(
-                volume, source, provenance or Provenance(), random_uid=uid == "random", all_sources=sources == "all"
+                *made, random_uid=uid == "random", all_sources=sources == "all", syntax=syntax
             )
             clipped = _write_derived(staged, targets, derived)
         elif isinstance(source, NiftiSource):

@@ -11,6 +11,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from medn2n.core.provenance import Provenance
+from medn2n.formats.dicom_syntax import Syntax
 from medn2n.formats.scan import load, save
 from tests import build
 
@@ -39,6 +40,16 @@ def test_no_new_conformance_errors(tmp_path: Path, name: str) -> None:
     for file in written.files:
         new = _errors(file) - _errors(folder / file.relative_to(tmp_path / "out"))
         assert not new, f"new conformance errors: {sorted(new)}"
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
+@pytest.mark.parametrize("syntax", ["rle", "jpegls", "j2k"])
+def test_no_new_conformance_errors_when_compressed(tmp_path: Path, name: str, syntax: Syntax) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(str(get_testdata_file(name, download=False)), tmp_path / "in" / name)
+    save(load(tmp_path / "in"), tmp_path / "out", provenance=MODEL, syntax=syntax)
+    assert not _errors(tmp_path / "out" / name) - _errors(tmp_path / "in" / name)
 
 
 @pytest.mark.skipif(shutil.which("dcentvfy") is None, reason="dcentvfy (dicom3tools) is not installed")
