@@ -43,11 +43,12 @@ def pixel_data(frames: npt.NDArray[Any], elements: Elements, syntax: Syntax) -> 
         with no_header_text():
             encoder = get_encoder(SYNTAX_UIDS[syntax])
             fragments = [encoder.encode(np.ascontiguousarray(frame), **layout) for frame in frames]
-    except (RuntimeError, ValueError, NotImplementedError):
+    except RuntimeError:  # what pydicom makes of a codec's own refusal; anything else is a fault of ours
+        need = ", which needs 32 pixels each way" if syntax == "j2k" else ""
         raise InputError(
             "NOT_ENCODED",
-            f"Its frames of {frames.shape[1]}×{frames.shape[2]} pixels cannot be written as {syntax} (JPEG 2000 needs "
-            "32 each way). Use --syntax explicit.",
+            f"Its frames of {frames.shape[1]}×{frames.shape[2]} pixels cannot be written as {syntax}{need}. "
+            "Use --syntax explicit.",
         ) from None
     return ("OB", Encapsulated(encapsulate(fragments)))
 
