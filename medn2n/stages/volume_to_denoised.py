@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 import medn2n
 from medn2n.core import tiling
+from medn2n.core.background import masked_background, measured_air
 from medn2n.core.intensity import fit_scale
 from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
@@ -78,25 +79,37 @@ class Denoiser:
             raise ModelError("UNEVEN_SLICES", "The slices are unevenly spaced; a 3D model cannot be used on them.")
         voxels = volume.voxels[..., None] if volume.voxels.ndim == 3 else volume.voxels
         padding = np.zeros(voxels.shape, bool) if volume.padding is None else volume.padding.reshape(voxels.shape)
-        frames = [self._frame(voxels[..., t], padding[..., t], strength) for t in range(voxels.shape[3])]
+        pixel_mm = max(volume.spacing_mm[:2])
+        frames = [self._frame(voxels[..., t], padding[..., t], pixel_mm, strength) for t in range(voxels.shape[3])]
         return volume.with_voxels(np.stack(frames, axis=3).reshape(volume.voxels.shape))
 
-    def _frame(self, voxels: FloatArray, padding: npt.NDArray[np.bool_], strength: float) -> FloatArray:
+    def _frame(
+        self, voxels: FloatArray, padding: npt.NDArray[np.bool_], pixel_mm: float, strength: float
+    ) -> FloatArray:
         scaling = self.bundle.info.scaling
         # Padding, and what is not a number, is no measurement: the network sees air in its place.
         padding = padding | ~np.isfinite(voxels)
-        untouched = padding | _masked_background(voxels)
+        untouched = padding | masked_background(voxels)
         air = -1000.0 if self.bundle.info.modality == "CT" else 0.0
         image = np.where(padding, np.float32(air), voxels)
         scale = fit_scale(
             image, kind=scaling.kind, offset=scaling.offset, scale=scaling.scale, percentile=scaling.percentile
         )
-        removed = scale.to_network(image) - self._run(scale.to_network(image))
+        seen = image
+        if self.bundle.info.modality == "MR":
+            seen = measured_air(image, untouched, pixel_mm=pixel_mm, generator=np.random.default_rng(0))
+        removed = scale.to_network(seen) - self._run_both_ways(scale.to_network(seen))
         result = image - np.float32(strength * scale.scale) * removed
         # Nothing lies below air, or below the scanner's own floor (often −1024 HU); a network may undershoot a little.
         result = np.maximum(result, min(air, float(image.min())))
         final: FloatArray = np.where(untouched, voxels, result).astype(np.float32)
         return final
+
+    def _run_both_ways(self, image: FloatArray) -> FloatArray:
+        """The mean of what the network makes of the image and of its mirror image (turned back), since anatomy has no
+        preferred side: 0.2 dB on a head, for twice the time (geometric self-ensemble, Lim 2017)."""
+        mirrored = self._run(np.ascontiguousarray(image[::-1]))[::-1]
+        return np.asarray((self._run(image) + mirrored) / 2, dtype=np.float32)
 
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
@@ -115,20 +128,3 @@ class Denoiser:
             for k in range(0, len(slices), step)
         ]
         return np.ascontiguousarray(np.concatenate(done)[:, 0].transpose(1, 2, 0))
-
-
-def _masked_background(voxels: FloatArray) -> npt.NDArray[np.bool_]:
-    """Voxels that are exactly zero together with their in-plane neighbours: a mask that somebody applied (defacing,
-    skull stripping, a scanner's background suppression), not a measurement."""
-    zero: npt.NDArray[np.bool_] = voxels == 0
-    if not zero.any():
-        return zero
-    inside = zero.copy()
-    for axis in (0, 1):
-        for step in (-1, 1):
-            moved = np.roll(zero, step, axis=axis)
-            edge = [slice(None)] * zero.ndim
-            edge[axis] = slice(0, 1) if step == 1 else slice(-1, None)
-            moved[tuple(edge)] = True
-            inside &= moved
-    return inside
