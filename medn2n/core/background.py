@@ -41,7 +41,8 @@ def measured_air(
     voxels: FloatArray, background: BoolArray, *, pixel_mm: float, generator: np.random.Generator
 ) -> FloatArray:
     """(I,J,K) magnitude image with Rayleigh noise of the tissue's own noise level in its `background`, which is what
-    air measures in a magnitude image (Gudbjartsson 1995). The image itself where its pixels are too coarse to tell noise from anatomy."""
+    air measures in a magnitude image (Gudbjartsson 1995). The image itself where its pixels are too
+    coarse to tell noise from anatomy."""
     if pixel_mm > COARSEST_PIXEL_MM or not background.any() or background.all():
         return voxels
     sigma = noise_sigma(voxels, background)
