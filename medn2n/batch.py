@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,17 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
 from medn2n.formats.denoise_page import MAX_PICTURED
-from medn2n.formats.dicom_syntax import Syntax
+from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
 from medn2n.formats.scan import load_series, planned_files, save
-from medn2n.formats.scan_write import Dtype, Format, Uid, Written
+from medn2n.formats.scan_write import Dtype, Format, Written
 from medn2n.log import logger
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
 from medn2n.stages.volume_to_denoised import Denoiser
 
 PICTURES_A_SERIES = 3
+MOST_CLIPPED = 1e-4  # share of voxels; more are no stray peaks, but a stored range that does not fit
 FILE_NAMES = (".dcm", ".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 NEEDS_A_MODALITY = (
     "This file does not say whether it is CT or MR. "
@@ -47,8 +48,7 @@ class Options:
     device: str = "auto"
     threads: int | None = None
     memory_gb: float | None = None
-    uid: Uid = "deterministic"
-    syntax: Syntax = "explicit"
+    dicom: DicomOptions = field(default_factory=DicomOptions)
     dry_run: bool = False
     overwrite: bool = False
     report: bool = True
@@ -177,8 +177,10 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     record = _identified(run, series, record, denoiser, provenance)
     earlier = run.before.get(series.id)
     if earlier is not None and earlier.same_result(record) and all((run.output / f).is_file() for f in earlier.outputs):
-        record = replace(earlier, status="already", reason="Made earlier by the same model and parameters.")
-        return record, DenoisedSeries(id=series.id, status="already", model=info.name, modality=info.modality)
+        if earlier.status != "review":
+            earlier = replace(earlier, status="already", reason="Made earlier by the same model and parameters.")
+        page = DenoisedSeries(id=series.id, status=earlier.status, model=info.name, modality=info.modality)
+        return earlier, replace(page, reason=earlier.reason)
     volume = load_series(series, root=run.base, modality=info.modality)
     if options.dry_run:
         planned_files(volume, run.output, format=options.format, relative_to=run.base)
@@ -191,8 +193,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         provenance=provenance,
         dtype=options.dtype,
         format=options.format,
-        uid=options.uid,
-        syntax=options.syntax,
+        dicom=replace(options.dicom, sources="all" if info.network.dims == 3 else "nearest"),
         relative_to=run.base,
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
@@ -204,12 +205,8 @@ def _identified(
 ) -> SeriesRecord:
     """The record with model, parameters and source: what tells whether an earlier run's copy is the same result."""
     options, info = run.options, denoiser.bundle.info
-    wanted: dict[str, Any] = {
-        "dtype": options.dtype,
-        "format": options.format,
-        "uid": options.uid,
-        "syntax": options.syntax,
-    }
+    wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, **asdict(options.dicom)}
+    wanted["keep_private"] = sorted(options.dicom.keep_private)  # a list, as JSON gives it back
     wanted |= dict(provenance.parameters)
     return replace(
         record,
@@ -227,8 +224,7 @@ def _done(
     """The record and the page's section of a series whose copy was written."""
     figures = single_scan_figures(volume, after)
     record = replace(
-        record,
-        status="done",
+        _judged(record, written),
         outputs=[path.relative_to(run.output).as_posix() for path in written.files],
         noise_before=figures.noise_before,
         noise_after=figures.noise_after,
@@ -239,7 +235,8 @@ def _done(
     )
     page = DenoisedSeries(
         id=record.id,
-        status="done",
+        status=record.status,
+        reason=record.reason,
         model=record.model,
         modality=record.modality,
         unit=volume.unit,
@@ -248,6 +245,18 @@ def _done(
         pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if _pictured(run) else (),
     )
     return record, page
+
+
+def _judged(record: SeriesRecord, written: Written) -> SeriesRecord:
+    """The record with its status: a person looks at a copy in which many voxels were clipped."""
+    if written.clipped_voxels > MOST_CLIPPED * written.voxels:
+        reason = (
+            f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "
+            "is expected. Look at the copy before it is used."
+        )
+        return replace(record, status="review", code="CLIPPED", reason=reason)
+    reason = "The source was compressed with loss, and the copy says so too." if written.lossy else ""
+    return replace(record, status="done", reason=reason)
 
 
 def _pictured(run: _Run) -> bool:

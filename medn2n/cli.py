@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, config_app, models_app, simulate_app
+from medn2n.cli_options import EquipmentOption, KeepPrivate, SyntaxOption, UidOption
 from medn2n.errors import Medn2nError, UsageError
 from medn2n.log import logger, setup_logging
 
@@ -33,54 +33,12 @@ app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 
 
-class Modality(StrEnum):
-    """What a NIfTI cannot say of itself."""
-
-    ct = "ct"
-    mr = "mr"
-
-
-class Dtype(StrEnum):
-    """Stored type of the copy."""
-
-    same = "same"
-    float32 = "float32"
-
-
-class Format(StrEnum):
-    """File format of the copy."""
-
-    same = "same"
-    dicom = "dicom"
-    nifti = "nifti"
-
-
-class Device(StrEnum):
-    """Where networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Uid(StrEnum):
-    """How new DICOM identifiers are made."""
-
-    deterministic = "deterministic"
-    random = "random"
-
-
-class Syntax(StrEnum):
-    """Lossless transfer syntaxes of DICOM copies."""
-
-    explicit = "explicit"
-    rle = "rle"
-    jpegls = "jpegls"
-    j2k = "j2k"
+Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def _upper(modality: Modality | None) -> str:
-    return "" if modality is None else modality.value.upper()
+    return "" if modality is None else modality.upper()
 
 
 @app.callback(invoke_without_command=True)
@@ -144,7 +102,7 @@ def train(
     from_model: Annotated[str | None, typer.Option("--from", help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe's.")] = None,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
     max_minutes: Annotated[
         float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)
     ] = None,
@@ -156,7 +114,7 @@ def train(
     from medn2n.training import train_model
 
     bundle = train_model(
-        recipe, data, output, start_from=from_model, resume=resume, device=device.value, max_minutes=max_minutes
+        recipe, data, output, start_from=from_model, resume=resume, device=device, max_minutes=max_minutes
     )
     print(f"{bundle.folder}  validation share {bundle.info.figures['validation_share']:.4f}")
 
@@ -168,17 +126,17 @@ def denoise(
     model: Annotated[str, typer.Option(help="auto, a shipped model's name, or a folder.")] = "auto",
     modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
     strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
-    dtype: Annotated[Dtype, typer.Option(help="Stored type of the copies.")] = Dtype.same,
-    format_: Annotated[Format, typer.Option("--format", help="nifti writes one file a volume.")] = Format.same,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    dtype: Annotated[Literal["same", "float32"], typer.Option(help="Stored type of the copies.")] = "same",
+    format_: Annotated[
+        Literal["same", "dicom", "nifti"], typer.Option("--format", help="nifti writes one file a volume.")
+    ] = "same",
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
     memory: Annotated[float | None, typer.Option(help="GB that the network may take at once.", min=0.1)] = None,
-    uid: Annotated[
-        Uid, typer.Option(help="deterministic: the same call gives the same identifiers.")
-    ] = Uid.deterministic,
-    syntax: Annotated[
-        Syntax, typer.Option(help="DICOM pixels: explicit little endian, RLE, JPEG-LS or JPEG 2000, all lossless.")
-    ] = Syntax.explicit,
+    uid: UidOption = "deterministic",
+    syntax: SyntaxOption = "explicit",
+    equipment: EquipmentOption = "minimal",
+    keep_private: KeepPrivate = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in the way.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
@@ -186,12 +144,14 @@ def denoise(
 ) -> None:
     """Scans in, denoised scans out, in the same place and with the same patient and study."""
     from medn2n import batch
+    from medn2n.formats.dicom_write import DicomOptions
     from medn2n.tables import run_table
 
+    dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
     options = batch.Options(
-        model=model, modality=_upper(modality), strength=strength, dtype=dtype.value, format=format_.value,
-        device=device.value, threads=threads, memory_gb=memory, uid=uid.value, syntax=syntax.value, dry_run=dry_run,
-        overwrite=overwrite, report=not no_report,
+        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_,
+        device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run, overwrite=overwrite,
+        report=not no_report,
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))
@@ -210,14 +170,14 @@ def evaluate(
         list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all.")
     ] = None,
     split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
-    device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
 ) -> None:
     """Score models and classical filters on a manifest: table, CSV, JSON, page."""
     from medn2n.tables import evaluation_table
     from medn2n.verbs import evaluate_models
 
     result = evaluate_models(
-        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device.value
+        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device
     )
     print(evaluation_table(result))
     print(f"{result.report}")

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Literal
 
 import medn2n
 from medn2n.core.provenance import Provenance
 from medn2n.formats.dicom_elements import Element, Elements, items, number, string, strings, tag, text
 from medn2n.formats.dicom_header import MANUFACTURER
+from medn2n.formats.dicom_kept import kept, kept_nested
 from medn2n.formats.dicom_uid import IMPLEMENTATION_CLASS_UID
 
+Equipment = Literal["minimal", "full"]
 SERIES_SUFFIX = " [N2N]"
 SERIES_NUMBER_OFFSET = 9000
 CODING_SCHEME = "99MEDN2N"
@@ -24,30 +27,27 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91",
     "1.2.840.10008.1.2.4.203",
 }  # fmt: skip
-_STALE = (
-    "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
-    "IconImageSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelDataProviderURL",
-    "MACParametersSequence", "DigitalSignaturesSequence", "EncryptedAttributesSequence",
-    "ReferencedPerformedProcedureStepSequence", "DataSetTrailingPadding", "SourceImageSequence",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
     """What the files of one derived series share. uid: (kind, source UID) → new UID. sources: (SOP class, SOP
-    instance) of images that every slice was made from, or None for "the slice itself"."""
+    instance) of images that every slice was made from, or None for "the slice itself". equipment: how much medn2n says
+    of itself. keep_private: private creators whose elements stay."""
 
     provenance: Provenance
     uid: Callable[[str, str], str]
     series_uid: str
     now: datetime
     sources: tuple[tuple[str, str], ...] | None = None
+    equipment: Equipment = "minimal"
+    keep_private: tuple[str, ...] = ()
 
 
 def derived(source: Elements, pixels: Element, derivation: Derivation, *, syntax: str, enhanced: bool) -> Elements:
     """The derived object. pixels: its PixelData, in the source's pixel format. syntax: the source's transfer syntax,
     which tells whether it was lossy."""
-    result = _kept(source)
+    result = kept(source, derivation.keep_private)
     sop_class, sop_uid = string(source, "SOPClassUID"), string(source, "SOPInstanceUID")
     result |= {
         tag("SOPInstanceUID"): text("UI", derivation.uid("instance", sop_uid)),
@@ -59,7 +59,7 @@ def derived(source: Elements, pixels: Element, derivation: Derivation, *, syntax
     }
     result |= _series_name(source) | _times(source, derivation.now)
     result[tag("PixelData")] = pixels
-    if syntax in _LOSSY and not string(source, "LossyImageCompression"):
+    if is_lossy(source, syntax):
         result[tag("LossyImageCompression")] = text("CS", "01")
     used = derivation.sources or ((sop_class, sop_uid),)
     if string(source, "SeriesInstanceUID"):
@@ -76,33 +76,16 @@ def derived(source: Elements, pixels: Element, derivation: Derivation, *, syntax
     return result
 
 
-def _kept(source: Elements) -> Elements:
-    """The source without private elements (they describe the original pixels), stale ones, group lengths, curves."""
-    stale = {tag(keyword) for keyword in _STALE}
-    return {
-        key: (vr, [_kept_nested(item) for item in value] if isinstance(value, list) else value)
-        for key, (vr, value) in source.items()
-        if not _private_or_length(key) and key not in stale and not 0x5000 <= key >> 16 <= 0x501F
-    }
+def is_lossy(source: Elements, syntax: str) -> bool:
+    """Whether its pixels were ever compressed with loss: once said, that is never taken back (PS3.3 C.7.6.1.1.5)."""
+    return syntax in _LOSSY or string(source, "LossyImageCompression") == "01"
 
 
-def _kept_nested(item: Elements) -> Elements:
-    return {
-        key: (vr, [_kept_nested(inner) for inner in value] if isinstance(value, list) else value)
-        for key, (vr, value) in item.items()
-        if not _private_or_length(key)
-    }
-
-
-def _private_or_length(key: int) -> bool:
-    return bool((key >> 16) & 1) or key & 0xFFFF == 0 or key >> 16 <= 2
-
-
-def derived_type(element: Element | None) -> Element:
-    """Image or frame type with DERIVED as value 1; the rest of its bytes stay."""
+def derived_type(element: Element | None, first: str = "DERIVED") -> Element:
+    """Image or frame type with `first` as value 1; the rest of its bytes stay."""
     data = element[1] if element is not None and isinstance(element[1], bytes) else b""
     _, mark, rest = data.rstrip(b" \0").partition(b"\\")
-    value = b"DERIVED\\" + (rest if mark else b"PRIMARY")
+    value = first.encode() + b"\\" + (rest if mark else b"PRIMARY")
     return ("CS", value + b" " * (len(value) % 2))
 
 
@@ -159,6 +142,11 @@ def derivation_codes() -> list[Elements]:
     ]
 
 
+def copy_code() -> Elements:
+    """The derivation code of a frame whose pixels are its source's."""
+    return code("COPY", CODING_SCHEME, "Unchanged copy")
+
+
 def source_image(sop_class: str, sop_uid: str, frame: int | None = None) -> Elements:
     """An item that names an image (or one frame of it, from 1) as processed into this one (CID 7202)."""
     item = {
@@ -193,8 +181,8 @@ def _description(source: Elements, provenance: Provenance) -> Element:
 
 
 def _contributing(source: Elements, derivation: Derivation) -> Element:
-    """The source's items and medn2n's. Only manufacturer and description: converters take a nested model name for
-    the scanner's."""
+    """The source's items and medn2n's (PS3.3 C.12.1.1.5). Minimal: manufacturer and description, since converters
+    take a nested model name for the scanner's. Full: also model, software, device and time, as IHE AIR asks."""
     parameters = derivation.provenance.canonical_parameters()
     words = f"{description(derivation.provenance)}; parameters {parameters}"
     words = words.replace("\\", "/").encode("ascii", "replace").decode()[:1024]
@@ -203,8 +191,17 @@ def _contributing(source: Elements, derivation: Derivation) -> Element:
         tag("ContributionDescription"): text("ST", words),
         tag("PurposeOfReferenceCodeSequence"): ("SQ", [code("109102", "DCM", "Processing Equipment")]),
     }
-    kept = [_kept_nested(before) for before in items(source, "ContributingEquipmentSequence")]
-    return ("SQ", [*kept, item])
+    if derivation.equipment == "full":
+        made = derivation.provenance
+        model = made.model.encode("ascii", "replace").decode().replace("\\", "/")[:64] or "none"
+        item |= {
+            tag("ManufacturerModelName"): text("LO", model),
+            tag("SoftwareVersions"): text("LO", f"medn2n {medn2n.__version__}"[:64]),
+            tag("DeviceUID"): text("UI", derivation.uid("device", made.model_sha256)),
+            tag("ContributionDateTime"): text("DT", derivation.now.strftime("%Y%m%d%H%M%S+0000")),
+        }
+    before = [kept_nested(one, derivation.keep_private) for one in items(source, "ContributingEquipmentSequence")]
+    return ("SQ", [*before, item])
 
 
 def _coding_schemes(source: Elements) -> Element:
@@ -229,7 +226,7 @@ def _referenced_series(source: Elements, used: tuple[tuple[str, str], ...]) -> E
     others: list[Elements] = []
     for item in items(source, "ReferencedSeriesSequence"):
         if string(item, "SeriesInstanceUID") != uid:
-            others.append(_kept_nested(item))
+            others.append(kept_nested(item))
             continue
         known = {string(instance, "ReferencedSOPInstanceUID") for instance in instances}
         same = items(item, "ReferencedInstanceSequence")

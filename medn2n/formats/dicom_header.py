@@ -19,7 +19,7 @@ from medn2n.errors import InputError
 from medn2n.formats.dicom_acquisition import READ_FOR_ACQUISITION, acquisition
 from medn2n.formats.dicom_elements import Elements, items, number, numbers, plain, string, strings, tag, text
 from medn2n.formats.dicom_pixels import pixels_complete
-from medn2n.formats.dicom_verdict import fault
+from medn2n.formats.dicom_verdict import component, fault
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "single",
@@ -48,7 +48,8 @@ _KEYWORDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One image plane: `index` within its file, place, size of a pixel, scaling, and what tells volumes apart."""
+    """One image plane: `index` within its file, place, size of a pixel, scaling, and what tells volumes apart.
+    magnitude: False for a phase, real or imaginary frame of an enhanced file, which is copied as it is."""
 
     path: Path
     index: int
@@ -61,6 +62,7 @@ class Frame:
     image_type: tuple[str, ...]
     contrast: tuple[str, ...] = ()
     passes: tuple[tuple[str, str], ...] = ()
+    magnitude: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,8 @@ def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -
     def many(keyword: str) -> tuple[float, ...]:
         return next((found for group in groups if (found := numbers(group, keyword))), ())
 
+    image_type = values("FrameType") or strings(elements, "ImageType")
+    named = next((part for group in groups if (part := string(group, "ComplexImageComponent"))), "")
     thickness, slope, intercept = many("SliceThickness"), many("RescaleSlope"), many("RescaleIntercept")
     return Frame(
         path=path,
@@ -194,7 +198,8 @@ def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -
         thickness_mm=thickness[0] if thickness else None,
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
-        image_type=values("FrameType") or strings(elements, "ImageType"),
+        image_type=image_type,
+        magnitude=component(named, image_type) in ("", "MAGNITUDE"),
         contrast=tuple("\\".join(values(keyword)) for keyword in _CONTRAST),
         passes=tuple((keyword, "\\".join(values(keyword))) for keyword in _PASSES),
     )

@@ -13,7 +13,7 @@ from medn2n.core.scaling import outside_field, padding_range, to_physical
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.dicom_pixels import read_dataset, stored_frames, without_unused_bits
-from medn2n.formats.dicom_series import DicomVolume
+from medn2n.formats.dicom_volume import DicomVolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

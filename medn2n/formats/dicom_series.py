@@ -7,8 +7,9 @@ Verdicts: a volume; a volume whose slices are uneven (slice-wise only); passed o
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,59 +18,11 @@ from medn2n.core.catalogue import Scalar
 from medn2n.core.geometry import check_spacing, dicom_affine, order_slices, require_complete, slice_normal
 from medn2n.errors import InputError
 from medn2n.formats.dicom_header import Frame, Header
+from medn2n.formats.dicom_multiframe import whole_files
+from medn2n.formats.dicom_pixels import read_dataset, stored_frames
 from medn2n.formats.dicom_stacks import by_direction, grouped, require_geometry, separate
+from medn2n.formats.dicom_volume import DicomVolume, Outcome, files_of, not_used
 from medn2n.log import keyed_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DicomVolume:
-    """One volume. frames[k][t]: the plane at slice k, time t. headers: its files, each once, in slice order.
-
-    part: 1, 2, … where its series holds several volumes, else None. folder: set where copies of one series lie in
-    several folders, so that the UID alone does not name it.
-    """
-
-    id: str
-    series_uid: str
-    modality: str
-    headers: tuple[Header, ...]
-    frames: tuple[tuple[Frame, ...], ...]
-    affine: npt.NDArray[np.float64]
-    positions_mm: npt.NDArray[np.float64] | None
-    acquisition: Mapping[str, Scalar]
-    part: int | None = None
-    folder: Path | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(I,J,K), or (I,J,K,T) for more than one time point."""
-        times = len(self.frames[0])
-        grid = (self.headers[0].columns, self.headers[0].rows, len(self.frames))
-        return grid if times == 1 else (*grid, times)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotUsed:
-    """Files that make no volume, and why: status "passed" or "refused", code, and a sentence for people."""
-
-    id: str
-    paths: tuple[Path, ...]
-    status: str
-    code: str
-    reason: str
-    series_uid: str = ""
-
-
-Outcome = DicomVolume | NotUsed
-
-
-def not_used(
-    series: str, headers: Iterable[Header], status: str, code: str, reason: str, series_uid: str = ""
-) -> NotUsed:
-    """The sentence begins with the keyed id of the series and its number of files."""
-    paths = tuple(sorted(header.path for header in headers))
-    sentence = f"Series {series} ({len(paths)} file{'' if len(paths) == 1 else 's'}): {reason}"
-    return NotUsed(id=series, paths=paths, status=status, code=code, reason=sentence, series_uid=series_uid)
 
 
 def volumes(headers: Iterable[Header]) -> list[Outcome]:
@@ -168,13 +121,13 @@ def _parts(name: str, headers: list[Header]) -> list[Outcome]:
         (code, reason), _ = next(iter(unusable.items()))
         return [not_used(name, headers, "refused", code, reason, headers[0].series_uid)]
     for group in grouped(headers, _grid_key).values():
-        for frames in by_direction(frame for header in group for frame in header.frames):
+        for frames in by_direction(frame for header in group for frame in header.frames if frame.magnitude):
             stacks += grouped(frames, lambda frame: (frame.contrast, frame.pixel_spacing)).values()
     stacks.sort(key=lambda frames: min((by_path[f.path].instance_number, f.path, f.index) for f in frames))
     found: list[Outcome] = []
     for stack in stacks:
         found += _volumes_of_stack(name, stack, by_path)
-    return _numbered(_one_file_one_volume(name, found, by_path))
+    return _numbered(whole_files(name, found, by_path))
 
 
 def _grid_key(header: Header) -> tuple[Hashable, ...]:
@@ -182,15 +135,39 @@ def _grid_key(header: Header) -> tuple[Hashable, ...]:
 
 
 def _volumes_of_stack(name: str, stack: list[Frame], by_path: Mapping[Path, Header]) -> list[Outcome]:
-    files = _files_of(stack, by_path)
+    files = files_of(stack, by_path)
     try:
         return [_volume(name, frames, by_path) for frames in separate(stack)]
     except InputError as error:
-        return [not_used(name, files, "refused", error.code, str(error), files[0].series_uid)]
+        copies = _same_pixels(stack, by_path) if error.code == "DUPLICATE_SLICES" else []
+        if not copies:
+            return [not_used(name, files, "refused", error.code, str(error), files[0].series_uid)]
+    rest = [frame for frame in stack if by_path[frame.path] not in copies]
+    reason = "the same place and the same pixels as another slice of the series"
+    passed = not_used(name, copies, "passed", "DUPLICATE_SLICE", reason, files[0].series_uid)
+    return [*_volumes_of_stack(name, rest, by_path), passed]
 
 
-def _files_of(frames: Iterable[Frame], by_path: Mapping[Path, Header]) -> list[Header]:
-    return [by_path[path] for path in dict.fromkeys(frame.path for frame in frames)]
+def _same_pixels(stack: list[Frame], by_path: Mapping[Path, Header]) -> list[Header]:
+    """Files whose one frame lies where another's does and holds the same numbers; the first by instance number is
+    none of them. Pixels are read only here, where headers cannot tell."""
+    copies: list[Header] = []
+    for frames in grouped(stack, lambda frame: tuple(round(value, 2) for value in frame.position)).values():
+        kept: list[tuple[Frame, npt.NDArray[Any]]] = []
+        for frame in sorted(frames, key=lambda frame: (by_path[frame.path].instance_number, frame.path)):
+            if len(frames) == 1 or by_path[frame.path].kind != "single":
+                continue
+            pixels = stored_frames(read_dataset(frame.path))
+            if any(_alike(frame, pixels, *other) for other in kept):
+                copies.append(by_path[frame.path])
+            else:
+                kept.append((frame, pixels))
+    return copies
+
+
+def _alike(frame: Frame, pixels: npt.NDArray[Any], other: Frame, others: npt.NDArray[Any]) -> bool:
+    scaling = (frame.slope, frame.intercept) == (other.slope, other.intercept)
+    return scaling and np.array_equal(pixels, others)
 
 
 def _volume(name: str, frames: list[Frame], by_path: Mapping[Path, Header]) -> DicomVolume:
@@ -199,7 +176,7 @@ def _volume(name: str, frames: list[Frame], by_path: Mapping[Path, Header]) -> D
     ordered = [frames[index] for index in order]
     spacing = check_spacing([frame.position for frame in ordered], distances)
     require_complete(spacing)
-    files = tuple(_files_of(ordered, by_path))
+    files = tuple(files_of(ordered, by_path))
     first = files[0]
     affine = dicom_affine(
         ordered[0].position,
@@ -233,39 +210,6 @@ def _acquisition(header: Header, frame: Frame) -> dict[str, Scalar]:
             except ValueError:
                 continue
     return values
-
-
-def _one_file_one_volume(name: str, found: list[Outcome], by_path: Mapping[Path, Header]) -> list[Outcome]:
-    """A file is written back whole, so all its frames must be in one volume: time points become the T axis of
-    one; anything else that shares a file (echoes, stacks) is refused."""
-    multi = [item for item in found if isinstance(item, DicomVolume) and item.headers[0].kind == "enhanced"]
-    shared = {path for path, n in _counts(header.path for item in multi for header in item.headers).items() if n > 1}
-    together = [item for item in multi if any(header.path in shared for header in item.headers)]
-    if not together:
-        return found
-    others = [item for item in found if item not in together]
-    first = together[0]
-    alike = all(
-        item.shape == first.shape
-        and np.allclose(item.affine, first.affine, rtol=0, atol=1e-3)
-        and item.frames[0][0].contrast == first.frames[0][0].contrast
-        for item in together
-    )
-    if alike and len(together) == len(multi):
-        planes = zip(*(item.frames for item in together), strict=True)
-        frames = tuple(tuple(plane[0] for plane in slot) for slot in planes)
-        files = tuple(_files_of((frame for slot in frames for frame in slot), by_path))
-        return [*others, replace(first, frames=frames, headers=files)]
-    files = tuple(_files_of((slot[0] for item in together for slot in item.frames), by_path))
-    reason = f"one multi-frame file holds {len(together)} different volumes. Export each as its own series."
-    return [*others, not_used(name, files, "refused", "ENHANCED_UNSUPPORTED", reason, files[0].series_uid)]
-
-
-def _counts(paths: Iterable[Path]) -> dict[Path, int]:
-    counts: dict[Path, int] = {}
-    for path in paths:
-        counts[path] = counts.get(path, 0) + 1
-    return counts
 
 
 def _numbered(found: list[Outcome]) -> list[Outcome]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydicom.uid import UID
+
 from medn2n.formats.dicom_elements import Elements, items, number, string, strings
 
 
@@ -12,16 +14,16 @@ def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole:
     if sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
         return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
     if not modality:
-        return "passed", "NOT_CT_MR", "not a CT or MR image (another kind of DICOM object)"
+        return "passed", "NOT_CT_MR", f"not a CT or MR image ({_kind(sop_class)})"
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
         return "passed", "COLOUR", "a colour image, not measured grey values"
     if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
         return "passed", "LOCALIZER", "a localizer (planning image)"
-    if _component(elements, image_type) not in ("", "MAGNITUDE"):
+    if component(string(elements, "ComplexImageComponent"), image_type) not in ("", "MAGNITUDE"):
         return (
             "passed",
             "NOT_MAGNITUDE",
-            "a phase, real or imaginary image; only magnitude images are denoised",
+            "a phase, real or imaginary image or a computed map; only magnitude images are denoised",
         )
     return _refusal(elements, image_type, syntax, whole)
 
@@ -61,17 +63,27 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
     return None
 
 
-def _component(elements: Elements, image_type: tuple[str, ...]) -> str:
-    """MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED, or "" where the header does not say (CT, most MR)."""
-    named = string(elements, "ComplexImageComponent").upper()
-    if named:
-        return named
-    words = {
-        "P": "PHASE",
-        "PHASE": "PHASE",
-        "R": "REAL",
-        "REAL": "REAL",
-        "I": "IMAGINARY",
-        "IMAGINARY": "IMAGINARY",
-    }
-    return next((words[value] for value in image_type[2:] if value in words), "")
+def _kind(sop_class: str) -> str:
+    """The standard's name of an object, without "Storage"; never the header's own text."""
+    name = UID(sop_class).name
+    if name == sop_class:  # not in the dictionary
+        return "another kind of DICOM object"
+    return name.removesuffix(" - For Presentation").removesuffix(" Storage")
+
+
+_NOT_MAGNITUDE = {
+    "P": "PHASE", "PHASE": "PHASE", "PHASE MAP": "PHASE", "PHASE_MAP": "PHASE", "R": "REAL", "REAL": "REAL",
+    "I": "IMAGINARY", "IMAGINARY": "IMAGINARY", "VELOCITY": "MAP", "B0": "MAP", "B0 MAP": "MAP", "B1": "MAP",
+    "B1 MAP": "MAP", "FIELD_MAP": "MAP", "ADC": "MAP", "EADC": "MAP", "FA": "MAP", "T1 MAP": "MAP", "T2 MAP": "MAP",
+    "T2_STAR MAP": "MAP", "T1_MAP": "MAP", "T2_MAP": "MAP", "T2STAR_MAP": "MAP", "R2_MAP": "MAP", "CBF": "MAP",
+    "CBV": "MAP", "MTT": "MAP", "TTP": "MAP", "RELCBF": "MAP", "RELCBV": "MAP", "RELMTT": "MAP", "ATT": "MAP",
+}  # fmt: skip
+
+
+def component(named: str, image_type: tuple[str, ...]) -> str:
+    """PHASE, REAL, IMAGINARY, MAP (computed: field, diffusion, perfusion), MAGNITUDE, or "" where the header does not
+    say (CT, most MR). named: ComplexImageComponent, of which MIXED says nothing about a frame."""
+    if named and named.upper() not in ("MIXED", "MAGNITUDE"):
+        return named.upper()
+    told = next((_NOT_MAGNITUDE[value] for value in image_type[2:] if value in _NOT_MAGNITUDE), "")
+    return told or ("MAGNITUDE" if named else "")

@@ -16,7 +16,8 @@ from medn2n.errors import InputError
 from medn2n.formats import nifti
 from medn2n.formats.dicom_elements import no_header_text
 from medn2n.formats.dicom_header import Header, read_header
-from medn2n.formats.dicom_series import DicomVolume, NotUsed, volumes
+from medn2n.formats.dicom_series import volumes
+from medn2n.formats.dicom_volume import DicomVolume, NotUsed
 from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")

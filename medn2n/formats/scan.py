@@ -11,7 +11,7 @@ from medn2n.core.catalogue import Series
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, NothingToDo, UsageError
 from medn2n.formats import dicom_read, nifti
-from medn2n.formats.dicom_series import DicomVolume
+from medn2n.formats.dicom_volume import DicomVolume
 from medn2n.formats.found import ITK_SUFFIXES, FileScan, Found, find
 from medn2n.formats.reference import ScanReference
 from medn2n.formats.scan_write import Written, planned_files, save

@@ -12,7 +12,7 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
 from medn2n.formats import dicom_write, nifti
 from medn2n.formats.dicom_read import DicomSource
-from medn2n.formats.dicom_syntax import Syntax
+from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.found import ITK_SUFFIXES
 from medn2n.formats.nifti import NiftiSource
 from medn2n.formats.staged import Staged
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
 Dtype = Literal["same", "float32"]
 Format = Literal["same", "dicom", "nifti"]
-Uid = Literal["deterministic", "random"]
+DICOM_DEFAULTS = DicomOptions()
 _NAMES = (".nii", ".nii.gz", ".hdr", ".dcm", *ITK_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """files: what was written, absolute, in the order of the source files. clipped_voxels: how many of `voxels` did
-    not fit into the stored range."""
+    not fit into the stored range. lossy: the source's pixels were compressed with loss."""
 
     files: tuple[Path, ...]
     clipped_voxels: int
     voxels: int
+    lossy: bool = False
 
 
 def save(
@@ -43,18 +44,16 @@ def save(
     provenance: Provenance | None = None,
     dtype: Dtype = "same",
     format: Format = "same",
-    uid: Uid = "deterministic",
-    syntax: Syntax = "explicit",
+    dicom: DicomOptions = DICOM_DEFAULTS,
     relative_to: Path | None = None,
     overwrite: bool = False,
-    sources: Literal["nearest", "all"] = "nearest",
 ) -> Written:
     """Write a (denoised) Volume with the header and geometry of its source.
 
     output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
     that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
-    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype, format, uid and syntax: as the command line has
-    them. sources: which slices a DICOM copy names as its sources ("all" after a 3D network).
+    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype and format: as the command line has them.
+    dicom: how DICOM copies are written.
     A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a file in
     the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
     """
@@ -62,20 +61,18 @@ def save(
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
     _check_targets(targets, _source_files(source), overwrite)
+    lossy = False
     with Staged() as staged:
         if isinstance(source, DicomSource) and format != "nifti":
-            made = (volume, source, provenance or Provenance())
-            derived = dicom_write.derived_files(
-                *made, random_uid=uid == "random", all_sources=sources == "all", syntax=syntax
-            )
-            clipped = _write_derived(staged, targets, derived)
+            derived = dicom_write.derived_files(volume, source, provenance or Provenance(), dicom)
+            clipped, lossy = _write_derived(staged, targets, derived)
         elif isinstance(source, NiftiSource):
             clipped = _write_nifti(staged, targets, nifti.encode_like(source, volume, dtype=dtype))
         elif format == "nifti":
             clipped = _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
         else:
             targets, clipped = _write_itk(staged, targets[0], volume, source, dtype)
-    return Written(files=targets, clipped_voxels=clipped, voxels=int(volume.voxels.size))
+    return Written(files=targets, clipped_voxels=clipped, voxels=int(volume.voxels.size), lossy=lossy)
 
 
 def planned_files(
@@ -163,12 +160,15 @@ def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwri
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
 
 
-def _write_derived(staged: Staged, targets: tuple[Path, ...], derived: Iterator[dicom_write.DerivedFile]) -> int:
-    clipped = 0
+def _write_derived(
+    staged: Staged, targets: tuple[Path, ...], derived: Iterator[dicom_write.DerivedFile]
+) -> tuple[int, bool]:
+    clipped, lossy = 0, False
     for target, file in zip(targets, derived, strict=True):
         staged.write(target, file.data)
         clipped += file.clipped
-    return clipped
+        lossy |= file.lossy
+    return clipped, lossy
 
 
 def _write_nifti(staged: Staged, targets: tuple[Path, ...], encoded: nifti.Encoded) -> int:

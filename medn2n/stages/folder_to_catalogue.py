@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.catalogue import Catalogue, Geometry, PassedOver, Scalar, Series
-from medn2n.formats.dicom_series import DicomVolume, NotUsed
+from medn2n.formats.dicom_volume import DicomVolume, NotUsed
 from medn2n.formats.found import FileScan, find
 from medn2n.formats.reference import ScanReference
 from medn2n.log import keyed_id

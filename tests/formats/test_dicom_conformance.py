@@ -12,6 +12,7 @@ from pydicom.data import get_testdata_file
 
 from medn2n.core.provenance import Provenance
 from medn2n.formats.dicom_syntax import Syntax
+from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.scan import load, save
 from tests import build
 
@@ -48,7 +49,7 @@ def test_no_new_conformance_errors(tmp_path: Path, name: str) -> None:
 def test_no_new_conformance_errors_when_compressed(tmp_path: Path, name: str, syntax: Syntax) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(str(get_testdata_file(name, download=False)), tmp_path / "in" / name)
-    save(load(tmp_path / "in"), tmp_path / "out", provenance=MODEL, syntax=syntax)
+    save(load(tmp_path / "in"), tmp_path / "out", provenance=MODEL, dicom=DicomOptions(syntax=syntax))
     assert not _errors(tmp_path / "out" / name) - _errors(tmp_path / "in" / name)
 
 

@@ -181,8 +181,22 @@ def test_several_volumes_of_one_series(tmp_path: Path, keyword: str) -> None:
 
 def test_repeats_that_nothing_tells_apart(tmp_path: Path) -> None:
     for index in range(2):
-        dicom_series(tmp_path, SeriesPlan(first_instance=1 + 100 * index), prefix=f"v{index}-")
+        dicom_series(tmp_path, SeriesPlan(seed=index, first_instance=1 + 100 * index), prefix=f"v{index}-")
     assert _refusal(tmp_path).code == "DUPLICATE_SLICES"
+
+
+def test_a_slice_exported_twice_under_two_instance_uids_is_one_slice(tmp_path: Path) -> None:
+    plan = SeriesPlan()
+    dicom_series(tmp_path, plan)
+    dicom_series(tmp_path / "again", SeriesPlan(first_instance=101))
+    for path in sorted((tmp_path / "again").iterdir())[1:]:
+        path.unlink()
+    found = catalogue(tmp_path)
+    assert [(item.status, item.code, len(item.files)) for item in found.passed_over] == [
+        ("passed", "DUPLICATE_SLICE", 1)
+    ]
+    (series,) = found
+    np.testing.assert_array_equal(load(series.path, root=tmp_path).voxels, _ras(plan) - 1024)
 
 
 def test_a_copied_file_is_passed_over(tmp_path: Path) -> None:
@@ -264,11 +278,6 @@ def test_enhanced(tmp_path: Path, times: int, echoes: int) -> None:
     assert series.acquisition["echo_time_ms"] == 30
     if times > 1:
         np.testing.assert_array_equal(load(f"{tmp_path}#frame=1").voxels, volume.voxels[..., 1])
-
-
-def test_enhanced_with_two_echoes_is_refused(tmp_path: Path) -> None:
-    build.enhanced_mr(tmp_path / "e.dcm", echoes=2)
-    assert _refusal(tmp_path).code == "ENHANCED_UNSUPPORTED"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from medn2n.errors import InputError
 from medn2n.formats.dicom_elements import plain
 from medn2n.formats.dicom_pixels import stored_frames
 from medn2n.formats.dicom_syntax import SYNTAX_UIDS, Syntax
+from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.scan import load, save
 from tests import build
 from tests.build import SeriesPlan, dicom_series
@@ -43,7 +44,7 @@ def stored(path: Path) -> np.ndarray:
 def test_pixels_come_back_to_the_bit_and_the_header_stays(tmp_path: Path, plan: SeriesPlan, syntax: Syntax) -> None:
     dicom_series(tmp_path / "in", plan)
     save(load(tmp_path / "in"), tmp_path / "plain")
-    save(load(tmp_path / "in"), tmp_path / "out", syntax=syntax)
+    save(load(tmp_path / "in"), tmp_path / "out", dicom=DicomOptions(syntax=syntax))
     for source in sorted((tmp_path / "in").iterdir()):
         copy, reference = tmp_path / "out" / source.name, tmp_path / "plain" / source.name
         np.testing.assert_array_equal(stored(copy), stored(source))
@@ -63,7 +64,7 @@ def test_pixels_come_back_to_the_bit_and_the_header_stays(tmp_path: Path, plan: 
 def test_frames_of_an_enhanced_image_are_fragments_of_their_own(tmp_path: Path, syntax: Syntax) -> None:
     (tmp_path / "in").mkdir()
     build.enhanced_mr(tmp_path / "in" / "e.dcm", times=2)
-    save(load(tmp_path / "in"), tmp_path / "out", syntax=syntax)
+    save(load(tmp_path / "in"), tmp_path / "out", dicom=DicomOptions(syntax=syntax))
     np.testing.assert_array_equal(stored(tmp_path / "out" / "e.dcm"), stored(tmp_path / "in" / "e.dcm"))
     again = load(tmp_path / "out")  # medn2n reads its own files, too
     np.testing.assert_array_equal(again.voxels, load(tmp_path / "in").voxels)
@@ -74,7 +75,7 @@ def test_frames_of_an_enhanced_image_are_fragments_of_their_own(tmp_path: Path, 
 def test_real_files(tmp_path: Path, name: str, syntax: Syntax) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(str(get_testdata_file(name, download=False)), tmp_path / "in" / name)
-    save(load(tmp_path / "in"), tmp_path / "out", syntax=syntax)
+    save(load(tmp_path / "in"), tmp_path / "out", dicom=DicomOptions(syntax=syntax))
     np.testing.assert_array_equal(stored(tmp_path / "out" / name), stored(tmp_path / "in" / name))
 
 
@@ -88,16 +89,16 @@ def test_an_overlay_in_unused_bits_is_never_lost(tmp_path: Path) -> None:
     volume = load(tmp_path / "in")
     for syntax in ("jpegls", "j2k"):
         with pytest.raises(InputError, match="overlay") as caught:
-            save(volume, tmp_path / "out", syntax=syntax)  # type: ignore[arg-type]
+            save(volume, tmp_path / "out", dicom=DicomOptions(syntax=syntax))  # type: ignore[arg-type]
         assert caught.value.code == "UNUSED_BITS"
         assert not list((tmp_path / "out").rglob("*.dcm"))
-    save(volume, tmp_path / "out", syntax="rle")
+    save(volume, tmp_path / "out", dicom=DicomOptions(syntax="rle"))
     np.testing.assert_array_equal(stored_frames(dcmread(tmp_path / "out" / path.name))[0], pixels.reshape(12, 10))
 
 
 def test_what_a_codec_refuses_is_said_in_one_sentence(tmp_path: Path) -> None:
     dicom_series(tmp_path / "in", rows=12, columns=10, slices=2)
     with pytest.raises(InputError, match="12×10 pixels cannot be written as j2k") as caught:
-        save(load(tmp_path / "in"), tmp_path / "out", syntax="j2k")
+        save(load(tmp_path / "in"), tmp_path / "out", dicom=DicomOptions(syntax="j2k"))
     assert caught.value.code == "NOT_ENCODED"
     assert not list((tmp_path / "out").rglob("*.dcm"))

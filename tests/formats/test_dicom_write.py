@@ -22,6 +22,7 @@ from pydicom.uid import (
 import medn2n
 from medn2n.core.provenance import Provenance
 from medn2n.formats.dicom_elements import plain
+from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.scan import load, save
 from tests import build
 from tests.build import SeriesPlan, dicom_series
@@ -105,7 +106,7 @@ def test_what_a_derived_image_says(tmp_path: Path) -> None:
 
 def test_all_slices_as_sources(tmp_path: Path) -> None:
     dicom_series(tmp_path / "in")
-    save(load(tmp_path / "in"), tmp_path / "out", sources="all")
+    save(load(tmp_path / "in"), tmp_path / "out", dicom=DicomOptions(sources="all"))
     for _, after in _pairs(tmp_path / "in", tmp_path / "out"):
         assert len(after.SourceImageSequence) == 6
         assert len(after.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 6
@@ -124,7 +125,7 @@ def test_uids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(first) <= 64
     assert uid("b", provenance=MODEL) == first
     assert uid("c", provenance=Provenance(model="ct", model_sha256="cd" * 32)) != first
-    assert uid("d", provenance=MODEL, uid="random") != first
+    assert uid("d", provenance=MODEL, dicom=DicomOptions(uid="random")) != first
     monkeypatch.setenv("MEDN2N_SITE_KEY", "secret of this site")
     assert uid("e", provenance=MODEL) != first
 

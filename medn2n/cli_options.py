@@ -1,0 +1,24 @@
+"""Options of `medn2n denoise` that say how DICOM copies are written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+UidOption = Annotated[
+    Literal["deterministic", "random"],
+    typer.Option("--uid", help="deterministic: the same call gives the same identifiers."),
+]
+SyntaxOption = Annotated[
+    Literal["explicit", "rle", "jpegls", "j2k"],
+    typer.Option("--syntax", help="DICOM pixels: explicit little endian, RLE, JPEG-LS or JPEG 2000, all lossless."),
+]
+EquipmentOption = Annotated[
+    Literal["minimal", "full"],
+    typer.Option("--equipment", help="full: model, version and time too; some converters take them for the scanner's."),
+]
+KeepPrivate = Annotated[
+    list[str] | None,
+    typer.Option("--keep-private", help="Private creator whose DICOM elements stay; may be repeated."),
+]
