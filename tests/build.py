@@ -143,9 +143,14 @@ def _set_pixels(ds: Dataset, plan: SeriesPlan, pixels: npt.NDArray[Any]) -> None
     ds.PixelData = np.ascontiguousarray(pixels).tobytes()
 
 
-def enhanced_mr(path: Path, *, slices: int = 4, times: int = 1, echoes: int = 1, seed: int = 0) -> npt.NDArray[Any]:
+def enhanced_mr(
+    path: Path, *, slices: int = 4, times: int = 1, echoes: int = 1, seed: int = 0, size: tuple[int, int] = (12, 10)
+) -> npt.NDArray[Any]:
     """Write one enhanced MR file, frames in an order that is not that of space; returns pixels (frame, row, col)."""
-    plan = SeriesPlan(modality="MR", slices=slices * times * echoes, signed=False, bits_stored=12, seed=seed)
+    count = slices * times * echoes
+    plan = SeriesPlan(
+        modality="MR", slices=count, rows=size[0], columns=size[1], signed=False, bits_stored=12, seed=seed
+    )
     ds = _image(plan, "2.25.5001", ENHANCED_MR)
     pixels = stored_pixels(plan)
     ds.ImageType, ds.InstanceNumber, ds.NumberOfFrames = ["ORIGINAL", "PRIMARY", "M", "NONE"], 1, len(pixels)

@@ -139,3 +139,28 @@ def test_no_report(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
     build.dicom_series(tmp_path / "in")
     denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, "--no-report")
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_dicom_options_reach_the_copy_and_other_ones_make_another(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
+    build.dicom_series(tmp_path / "in", slices=1)
+    options = ["--equipment", "full", "--keep-private", "ACME PRIVATE"]
+    _, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, *options)
+    copy = pydicom.dcmread(tmp_path / "out" / record["series"][0]["outputs"][0])
+    assert copy.private_block(0x0019, "ACME PRIVATE")[0x01].value == "noise of the original"
+    assert copy.ContributingEquipmentSequence[0].SoftwareVersions.startswith("medn2n")
+    assert statuses(denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, *options)[1]) == {"already": 1}
+    assert statuses(denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)[1]) == {"done": 1}
+
+
+def test_a_copy_in_which_many_voxels_were_clipped_is_for_review(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
+    plan = build.SeriesPlan(slices=2, rows=32, columns=32, signed=False, bits_stored=11)  # its numbers reach 2047
+    for path in build.dicom_series(tmp_path / "in", plan):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = (dataset.pixel_array % 48 + 2000).astype("uint16").tobytes()
+        dataset.save_as(path)
+    for _ in range(2):  # a repeated call does not take the doubt away
+        done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
+        assert done.code == 5
+        (series,) = record["series"]
+        assert (series["status"], series["code"]) == ("review", "CLIPPED")
+        assert series["clipped_voxels"] > 1e-4 * series["voxels"]
