@@ -37,7 +37,8 @@ _KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ImageType",
     "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "EchoNumbers",
     "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "AcquisitionTime",
-    "CardiacNumberOfImages", "NominalCardiacTriggerDelayTime", "ComplexImageComponent",
+    "CardiacNumberOfImages", "NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase",
+    "ComplexImageComponent",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns",
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
@@ -173,7 +174,8 @@ def _pixel_value(elements: Elements, keyword: str) -> int | None:
 _CONTRAST = ("EchoTime", "EchoNumbers", "DiffusionBValue")
 _PASSES = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "NominalCardiacTriggerDelayTime",
-    "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "ImageType", "AcquisitionTime",
+    "NominalPercentageOfCardiacPhase", "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "ImageType", "KVP",
+    "ConvolutionKernel", "AcquisitionTime",
 )  # fmt: skip
 
 
@@ -201,7 +203,9 @@ def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -
         image_type=image_type,
         magnitude=component(named, image_type) in ("", "MAGNITUDE"),
         contrast=tuple("\\".join(values(keyword)) for keyword in _CONTRAST),
-        passes=tuple((keyword, "\\".join(values(keyword))) for keyword in _PASSES),
+        passes=tuple(
+            (keyword, "\\".join(image_type if keyword == "ImageType" else values(keyword))) for keyword in _PASSES
+        ),
     )
 
 
