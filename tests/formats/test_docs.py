@@ -1,0 +1,50 @@
+"""The documents that ship say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import medn2n
+from medn2n.formats.dicom_header import CT_CLASSES, MR_CLASSES
+from medn2n.formats.dicom_syntax import SYNTAX_UIDS
+from medn2n.formats.dicom_uid import IMPLEMENTATION_CLASS_UID
+from tests.conformance import NEW, REMOVED
+
+PACKAGE = Path(medn2n.__file__).parent
+CASES = (PACKAGE / "docs" / "input_cases.md").read_text(encoding="utf-8")
+STATEMENT = (PACKAGE / "docs" / "dicom_conformance_statement.md").read_text(encoding="utf-8")
+# Codes that are no verdict on a scan of a denoise run: wrong references, manifests, models, declarations.
+ELSEWHERE = {
+    "CHECKPOINT", "DAMAGED_MODEL", "GRADIENT_TABLE", "MISSING_FILE", "NEEDS_A_FRAME", "NO_SUCH_FRAME",
+    "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES", "SHAPES_DIFFER", "TOO_LITTLE", "UNKNOWN_MODEL",
+}  # fmt: skip
+
+
+def _raised() -> set[str]:
+    """Codes in InputError and ModelError calls, and in verdicts, of what a denoise run goes through."""
+    codes: set[str] = set()
+    stages = [PACKAGE / "stages" / "volume_to_denoised.py", PACKAGE / "core" / "geometry.py"]
+    for path in [*(PACKAGE / "formats").glob("*.py"), *stages, PACKAGE / "core" / "scaling.py", PACKAGE / "batch.py"]:
+        text = path.read_text(encoding="utf-8")
+        codes |= set(re.findall(r'(?:Input|Model)Error\(\s*"([A-Z0-9_]+)"', text))
+        codes |= set(re.findall(r'"(?:passed|refused)",\s*"([A-Z0-9_]+)"', text))
+        codes |= set(re.findall(r'(?:code=|base, |root, )"([A-Z0-9_]+)"', text))
+    return codes
+
+
+def test_every_code_of_a_scan_is_in_the_table_of_input_cases() -> None:
+    listed = {code for row in re.findall(r"\| ([A-Z0-9_, ]+) \|$", CASES, re.MULTILINE) for code in row.split(", ")}
+    listed = {code.strip() for code in listed} - {""}
+    raised = _raised() - ELSEWHERE
+    assert raised - listed == set()
+    assert listed - _raised() == set()
+
+
+def test_conformance_statement_names_what_the_code_reads_and_writes() -> None:
+    for uid in (*CT_CLASSES, *MR_CLASSES, *SYNTAX_UIDS.values(), IMPLEMENTATION_CLASS_UID):
+        assert uid in STATEMENT
+    table = STATEMENT.split("| Attribute |")[1].split("\n\n")[0]
+    for keyword in NEW | REMOVED:
+        stem = re.sub(r"(Date|Time)$", "", keyword)
+        assert keyword in table or f"{stem}Date/Time" in table, keyword
