@@ -5,31 +5,30 @@ Above the stages, which never import one another: folder → catalogue → volum
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.catalogue import Series
 from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle
 from medn2n.formats.denoise_page import MAX_PICTURED
 from medn2n.formats.dicom_write import DicomOptions
-from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, read_record, write_record
+from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, write_record
 from medn2n.formats.scan import load_series, planned_files, save
 from medn2n.formats.scan_write import Dtype, Format, Written
 from medn2n.log import logger
+from medn2n.places import check_space, find_places
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
 from medn2n.stages.volume_to_denoised import Denoiser
 
 PICTURES_A_SERIES = 3
 MOST_CLIPPED = 1e-4  # share of voxels; more are no stray peaks, but a stored range that does not fit
-FILE_NAMES = (".dcm", ".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 NEEDS_A_MODALITY = (
     "This file does not say whether it is CT or MR. "
     "Give --modality ct or --modality mr, name a --model, or use BIDS names."
@@ -56,7 +55,6 @@ class Options:
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    source: Path
     base: Path
     output: Path
     options: Options
@@ -67,17 +65,18 @@ class _Run:
 
 
 def denoise(source: Path, output: Path, options: Options) -> RunRecord:
-    """Denoise everything below `source` into `output`; what is recorded in OUTPUT/medn2n.json comes back.
+    """Denoise everything below `source` into `output`; what is recorded in OUTPUT/medn2n.json comes back. A raw BIDS
+    dataset, or one participant's or session's folder of it, becomes a derivative dataset (`medn2n.places`).
 
     UsageError before anything is written where the call is wrong. What goes wrong with one series is its status, not an
     exception; TryLater (disk full) ends the run, and the same call resumes it.
     """
-    source, output = source.absolute(), output.absolute()
-    _check_call(source, output, options)
-    found = catalogue(source, modality=options.modality)
-    _check_space(found, output, options)
-    base = source if source.is_dir() else source.parent
-    run = _Run(source=source, base=base, output=output, options=options, before=read_record(output))
+    place = find_places(source, output, overwrite=options.overwrite)
+    _check_model(options)
+    found = catalogue(place.source, modality=options.modality, below=place.below)
+    if not options.dry_run:
+        check_space(found, place.output, float32=options.dtype == "float32")
+    run = _Run(base=place.base, output=place.output, options=options, before=place.earlier())
     for item in found.passed_over:
         run.records.append(
             SeriesRecord(id=item.id, files=list(item.files), status=item.status, code=item.code, reason=item.reason)
@@ -91,11 +90,12 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
         run.pages.append(replace(page, seconds=run.records[-1].seconds))
         logger.info("%s %s (%d of %d)%s", series.id, record.status, number, len(found), _because(record))
         if not options.dry_run:
-            write_record(_record(run), output)
+            write_record(_record(run), place.home)
     if not options.dry_run:
-        write_record(_record(run), output)
+        place.finish(run.records)
+        write_record(_record(run), place.home)
         if options.report:
-            denoise_report(run.pages, output)
+            denoise_report(run.pages, place.home)
     return _record(run)
 
 
@@ -103,16 +103,7 @@ def _because(record: SeriesRecord) -> str:
     return f": {record.reason}" if record.reason else ""
 
 
-def _check_call(source: Path, output: Path, options: Options) -> None:
-    if not source.exists():
-        raise UsageError("INPUT does not exist. Give a scan file, a series folder or a folder of studies.")
-    inside, outside = output.resolve(), source.resolve()
-    if inside == outside or outside in inside.parents:
-        raise UsageError(
-            "OUTPUT is INPUT or lies inside it. Give a folder outside, so that no copy is taken for a scan."
-        )
-    if (output.exists() or output.name.lower().endswith(FILE_NAMES)) and not output.is_dir():
-        raise UsageError("OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record.")
+def _check_model(options: Options) -> None:
     if not 0.0 <= options.strength <= 1.0:
         raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
     if options.model != "auto":
@@ -120,28 +111,6 @@ def _check_call(source: Path, output: Path, options: Options) -> None:
             find_bundle(options.model)
         except InputError as error:
             raise UsageError(str(error)) from None
-
-
-def _check_space(found: Catalogue, output: Path, options: Options) -> None:
-    """Room for all copies, uncompressed, and the report; else TryLater before anything is written."""
-    if options.dry_run:
-        return
-    values = 4 if options.dtype == "float32" else 2
-    needed = 30_000_000
-    for series in found:
-        voxels = 1
-        for size in series.geometry.shape:
-            voxels *= size
-        needed += voxels * values + 16_384 * len(series.files)
-    place = output
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise TryLater(
-            f"The output disk has {free / 1e6:.0f} MB free, the copies may need {needed / 1e6:.0f} MB. "
-            "Make room and repeat."
-        )
 
 
 def _series(run: _Run, series: Series) -> tuple[SeriesRecord, DenoisedSeries]:

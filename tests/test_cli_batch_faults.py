@@ -89,9 +89,9 @@ def test_a_full_disk_is_for_later_and_leaves_nothing(
     call: Call, tmp_path: Path, ct_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build.dicom_series(tmp_path / "in")
-    from medn2n import batch
+    from medn2n import places
 
-    monkeypatch.setattr(batch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     done, _ = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
     assert done.code == 75
     assert one_line(done.err)

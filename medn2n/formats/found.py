@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from medn2n.errors import InputError
 from medn2n.formats import nifti
+from medn2n.formats.bids_dataset import raw_dataset, sorted_out
+from medn2n.formats.bids_names import is_part
+from medn2n.formats.bids_write import is_own_copy
 from medn2n.formats.dicom_elements import no_header_text
 from medn2n.formats.dicom_header import Header, read_header
 from medn2n.formats.dicom_series import volumes
@@ -47,14 +50,22 @@ class Found:
     not_used: tuple[NotUsed, ...]
 
 
-def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = False) -> Found:
+def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = False, below: str = "") -> Found:
     """Look at every file below `root` (or at `root` itself, a file). only: look at these files instead.
-    own_output: take what medn2n wrote as scans too, which a batch passes over."""
-    walked, odd = (sorted(only), []) if only is not None else _walk(root)
+    own_output: take what medn2n wrote as scans too, which a batch passes over. below: the one folder to look at.
+    Of a raw BIDS dataset, only the images are taken."""
+    walked, odd = (sorted(only), []) if only is not None else _walk(root, below)
     base = root if root.is_dir() else root.parent
+    if only is None and raw_dataset(root) is not None:
+        walked, aside = _bids_images(walked, base)
+        odd += aside
     kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": []}
     for path in walked:
         kinds[_kind(path)].append(path)
+    own = [] if own_output else [path for path in kinds["nifti"] if is_own_copy(path)]
+    if own:
+        odd.append(_many(own, base, "OWN_OUTPUT", "made by medn2n: already denoised"))
+        kinds["nifti"] = sorted({*kinds["nifti"]} - {*own})
     headers, bad = _headers(kinds["dicom"], base)
     if not own_output:
         headers = [_own(header) for header in headers]
@@ -81,8 +92,9 @@ def file_id(path: Path, base: Path) -> str:
     return keyed_id(path.relative_to(base).as_posix(), "f")
 
 
-def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
-    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened."""
+def _walk(root: Path, below: str) -> tuple[list[Path], list[NotUsed]]:
+    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened. Only the
+    participants' folders of a raw BIDS dataset are entered."""
     if not root.is_dir():
         if not root.exists():
             raise InputError("MISSING_FILE", "The input does not exist. Check the path.")
@@ -90,9 +102,13 @@ def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
     files: list[Path] = []
     links: list[Path] = []
     special: list[Path] = []
+    aside: list[Path] = []
     inside = root.resolve()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root / below):
         folders.sort()
+        if Path(folder) == root and raw_dataset(root) is not None:
+            aside = [root / name for name in folders if not is_part(Path(name))]
+            folders[:] = [name for name in folders if is_part(Path(name))]
         for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
             path = Path(folder) / name
             if path.is_symlink():
@@ -100,9 +116,24 @@ def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
             else:
                 (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
     odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
+    if aside:
+        reason = "Folders beside the participants' (derivatives, source data, code): no raw images, not looked into."
+        odd.append(replace(_many(aside, root, "BIDS_ASIDE", ""), reason=reason))
     if special:
         odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
     return sorted(files), odd
+
+
+def _bids_images(paths: list[Path], base: Path) -> tuple[list[Path], list[NotUsed]]:
+    """The images of a raw BIDS dataset, and the rest: an image without a BIDS name has no name for its copy either."""
+    images, others, misplaced = sorted_out(base, paths)
+    error = InputError(
+        "NOT_BIDS", "BIDS has no image with this name in this place. Rename it, or denoise it by itself."
+    )
+    rest = [_refused(path, base, error) for path in misplaced]
+    if others:
+        rest.append(_many(others, base, "FOREIGN_FILE", "no image of the BIDS dataset (sidecars, tables)"))
+    return images, rest
 
 
 def _regular_inside(path: Path, inside: Path) -> bool:
@@ -186,13 +217,17 @@ def _nifti_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
     for path in paths:
         if nifti.header_path(path) != path:
             continue  # the .img of a pair comes with its .hdr
+        told = nifti.no_scan(path)
+        if told is not None:
+            yield replace(_many([path], base, *told), id=file_id(path, base))
+            continue
         try:
             header = nifti.read_header(path)
         except InputError as error:
             yield _refused(path, base, error)
             continue
-        if header.is_label or nifti.is_mask(path):
-            yield replace(_many([path], base, "LABEL_MAP", "labels or a mask, not a scan"), id=file_id(path, base))
+        if header.is_label:
+            yield replace(_many([path], base, "LABEL_MAP", "labels, not a scan"), id=file_id(path, base))
             continue
         yield FileScan(
             id=file_id(path, base),

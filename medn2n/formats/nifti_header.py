@@ -15,16 +15,12 @@ import numpy.typing as npt
 
 from medn2n.core.geometry import usable_affine
 from medn2n.errors import InputError
+from medn2n.formats import bids_names
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 _MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; millimetres and "unknown" are millimetres
 _LABEL_INTENT = 1002
-_MR_SUFFIXES = {
-    "T1w", "T2w", "T1rho", "T1map", "T2map", "T2star", "T2starw", "FLAIR", "FLASH", "PDw", "PDT2", "PDmap", "angio",
-    "inplaneT1", "inplaneT2", "bold", "cbv", "sbref", "dwi", "asl", "m0scan", "epi", "magnitude", "magnitude1",
-    "magnitude2", "defacemask", "UNIT1", "MEGRE", "MESE", "MP2RAGE", "VFA", "IRT1", "MTR", "MTS", "MPM", "TB1EPI",
-}  # fmt: skip
-_MASK_SUFFIXES = {"mask", "dseg", "probseg", "label", "seg"}
+_NOT_MAGNITUDE = {"P", "PHASE", "R", "REAL", "I", "IMAGINARY"}  # values of ImageType, DICOM PS3.3 C.8.3.1.1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,17 +160,23 @@ def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def modality_of(path: Path) -> str:
     """ "MR" or "CT" where the BIDS suffix or the sidecar's Modality says so, else ""."""
-    stem = path.name.split(".")[0]
-    if stem.rpartition("_")[2] in _MR_SUFFIXES:
-        return "MR"
+    told = str(_sidecar(path).get("Modality", "")).upper()
+    return bids_names.modality(path.name) or (told if told in ("CT", "MR") else "")
+
+
+def no_scan(path: Path) -> tuple[str, str] | None:
+    """(code, reason) where the BIDS name or the sidecar's ImageType says that the file is no measured image of
+    magnitudes: labels, phase, computed maps; else None."""
+    told = bids_names.no_magnitude_image(path.name)
+    image_type = _sidecar(path).get("ImageType") if told is None else None
+    if isinstance(image_type, list) and _NOT_MAGNITUDE & {str(value).upper() for value in image_type[2:]}:
+        return "NOT_MAGNITUDE", "a phase, real or imaginary image; only magnitude images are denoised"
+    return told
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
     try:
-        sidecar = json.loads(path.with_name(stem + ".json").read_text(encoding="utf-8"))
-        modality = str(sidecar.get("Modality", "")).upper()
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return modality if modality in ("CT", "MR") else ""
-
-
-def is_mask(path: Path) -> bool:
-    """Whether the BIDS suffix says that the file holds labels."""
-    return path.name.split(".")[0].rpartition("_")[2] in _MASK_SUFFIXES
+        data = json.loads(path.with_name(path.name.partition(".")[0] + ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

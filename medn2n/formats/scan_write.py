@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
-from medn2n.formats import dicom_write, nifti
+from medn2n.formats import bids_names, dicom_write, nifti
+from medn2n.formats.bids_dataset import raw_dataset
+from medn2n.formats.bids_write import derivative_of, is_own_copy
 from medn2n.formats.dicom_read import DicomSource
 from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.found import ITK_SUFFIXES
@@ -28,8 +30,9 @@ _NAMES = (".nii", ".nii.gz", ".hdr", ".dcm", *ITK_SUFFIXES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """files: what was written, absolute, in the order of the source files. clipped_voxels: how many of `voxels` did
-    not fit into the stored range. lossy: the source's pixels were compressed with loss."""
+    """files: what was written, absolute, in the order of the source files; then what BIDS wants beside them.
+    clipped_voxels: how many of `voxels` did not fit into the stored range. lossy: the source's pixels were compressed
+    with loss."""
 
     files: tuple[Path, ...]
     clipped_voxels: int
@@ -53,16 +56,19 @@ def save(
     output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
     that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
     each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype and format: as the command line has them.
-    dicom: how DICOM copies are written.
+    dicom: how DICOM copies are written. Where `relative_to` is a raw BIDS dataset, `output` becomes a derivative of it.
     A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a file in
     the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
     """
     source = _source(volume)
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
-    _check_targets(targets, _source_files(source), overwrite)
+    beside, shared = _bids(source, Path(output), relative_to, provenance or Provenance(), dtype, overwrite)
+    _check_targets((*targets, *beside), _source_files(source), overwrite)
     lossy = False
     with Staged() as staged:
+        for path, data in {**shared, **beside}.items():
+            staged.write(path, data)
         if isinstance(source, DicomSource) and format != "nifti":
             derived = dicom_write.derived_files(volume, source, provenance or Provenance(), dicom)
             clipped, lossy = _write_derived(staged, targets, derived)
@@ -72,7 +78,7 @@ def save(
             clipped = _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
         else:
             targets, clipped = _write_itk(staged, targets[0], volume, source, dtype)
-    return Written(files=targets, clipped_voxels=clipped, voxels=int(volume.voxels.size), lossy=lossy)
+    return Written(files=(*targets, *beside), clipped_voxels=clipped, voxels=int(volume.voxels.size), lossy=lossy)
 
 
 def planned_files(
@@ -86,7 +92,7 @@ def planned_files(
     source, folder = _source(volume), Path(output).absolute()
     files = _source_files(source)
     as_nifti = format == "nifti" and not isinstance(source, NiftiSource)
-    if folder.name.lower().endswith(_NAMES) and not folder.is_dir():
+    if _is_file_name(folder):
         if len(files) > 1 and not as_nifti:
             raise UsageError(f"The output is a file name, but the scan has {len(files)} files. Name a folder.")
         return (folder,)
@@ -96,10 +102,31 @@ def planned_files(
         places = [places[0].with_name(f"{source.volume.id}.nii.gz")]
     elif as_nifti:
         places = [places[0].with_name(_stem(places[0]) + ".nii.gz")]
+    if raw_dataset(base) is not None:
+        places = [Path(bids_names.denoised(PurePosixPath(place.as_posix()))) for place in places]
     frame = getattr(source, "frame", None)
     if frame is not None:
         places = [place.with_name(f"{_stem(place)}_frame{frame}{place.name[len(_stem(place)) :]}") for place in places]
     return tuple(folder / place for place in places)
+
+
+def _is_file_name(output: Path) -> bool:
+    return output.name.lower().endswith(_NAMES) and not output.is_dir()
+
+
+def _bids(
+    source: DicomSource | NiftiSource | ItkSource,
+    output: Path,
+    relative_to: Path | None,
+    provenance: Provenance,
+    dtype: Dtype,
+    overwrite: bool,
+) -> tuple[dict[Path, bytes], dict[Path, bytes]]:
+    """What a BIDS derivative has beside this copy, and what all of its copies share; both empty outside BIDS."""
+    derivative = derivative_of(relative_to, output)
+    if derivative is None or not isinstance(source, NiftiSource) or _is_file_name(output):
+        return {}, {}
+    return derivative.beside(source.path, provenance, dtype), derivative.dataset_files(overwrite=overwrite)
 
 
 def _stem(path: Path) -> str:
@@ -156,8 +183,13 @@ def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwri
     for target in targets:
         if target.resolve() in originals:
             raise UsageError("The output would replace its own source. Name another folder.")
-        if target.is_dir() or (target.exists() and not overwrite and not dicom_write.is_own_output(target)):
+        if target.is_dir() or (target.exists() and not overwrite and not _is_own(target)):
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
+
+
+def _is_own(target: Path) -> bool:
+    """Whether medn2n wrote a file: DICOM and BIDS copies say so."""
+    return is_own_copy(target) or dicom_write.is_own_output(target)
 
 
 def _write_derived(

@@ -18,15 +18,16 @@ from medn2n.log import keyed_id
 _SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)(?=[/_])")
 
 
-def catalogue(path: str | Path, *, modality: str = "") -> Catalogue:
+def catalogue(path: str | Path, *, modality: str = "", below: str = "") -> Catalogue:
     """All series below a folder (or the one in a file), sorted by path, and everything else with its reason.
 
-    modality: "CT" or "MR" for files that do not say theirs (NIfTI, NRRD). Nothing but headers is read, links that
-    leave the folder are not followed, and neither torch nor monai is loaded. InputError MISSING_FILE.
+    modality: "CT" or "MR" for files that do not say theirs (NIfTI, NRRD). below: the one folder in it to look at.
+    Nothing but headers is read, links that leave the folder are not followed, and neither torch nor monai is loaded.
+    InputError MISSING_FILE.
     """
     root = Path(path)
     base = root if root.is_dir() else root.parent
-    found = find(root)
+    found = find(root, below=below)
     series = [_dicom(item, base) for item in found.dicom]
     series += [_file(item, base, modality) for item in found.scans]
     return Catalogue(
