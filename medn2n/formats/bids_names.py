@@ -37,8 +37,8 @@ _PLAIN_WORDS = {"phase", "fieldmap", "trace", "FA", "ADC", "PD", "T2star", "pet"
 _VERDICTS = (
     (_LABELS, "LABEL_MAP", "labels or a mask, not a scan"),
     (_NOT_MAGNITUDE, "NOT_MAGNITUDE", "a phase or field map; only magnitude images are denoised"),
-    (_MAPS, "COMPUTED_MAP", "a map that was computed from scans, not a measured image"),
-    (_AMBIGUOUS, "COMPUTED_MAP", "perhaps a computed map: its BIDS suffix is ambiguous. Rename it PDw or T2starw"),
+    (_MAPS, "NOT_MAGNITUDE", "a map that was computed from scans, not a measured image"),
+    (_AMBIGUOUS, "NOT_MAGNITUDE", "perhaps a computed map: its BIDS suffix is ambiguous. Rename it PDw or T2starw"),
     ({"noRF"}, "NO_SIGNAL", "a noise scan, which holds no signal"),
     (_OTHER, "NOT_CT_MR", "not a CT or MR image by its BIDS suffix"),
 )

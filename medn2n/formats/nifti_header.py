@@ -16,11 +16,11 @@ import numpy.typing as npt
 from medn2n.core.geometry import usable_affine
 from medn2n.errors import InputError
 from medn2n.formats import bids_names
+from medn2n.formats.dicom_verdict import component
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 _MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; millimetres and "unknown" are millimetres
 _LABEL_INTENT = 1002
-_NOT_MAGNITUDE = {"P", "PHASE", "R", "REAL", "I", "IMAGINARY"}  # values of ImageType, DICOM PS3.3 C.8.3.1.1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,9 +168,11 @@ def no_scan(path: Path) -> tuple[str, str] | None:
     """(code, reason) where the BIDS name or the sidecar's ImageType says that the file is no measured image of
     magnitudes: labels, phase, computed maps; else None."""
     told = bids_names.no_magnitude_image(path.name)
-    image_type = _sidecar(path).get("ImageType") if told is None else None
-    if isinstance(image_type, list) and _NOT_MAGNITUDE & {str(value).upper() for value in image_type[2:]}:
-        return "NOT_MAGNITUDE", "a phase, real or imaginary image; only magnitude images are denoised"
+    sidecar = _sidecar(path) if told is None else {}
+    image_type = sidecar.get("ImageType")
+    words = tuple(str(value).upper() for value in image_type) if isinstance(image_type, list) else ()
+    if component(str(sidecar.get("ComplexImageComponent", "")), words) not in ("", "MAGNITUDE"):
+        return "NOT_MAGNITUDE", "a phase, real or imaginary image or a computed map; only magnitude images are denoised"
     return told
 
 

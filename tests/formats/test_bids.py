@@ -127,7 +127,7 @@ def test_what_belongs_to_an_image_is_copied_to_the_letter(made: Made) -> None:
 def test_what_is_no_magnitude_image_is_passed_with_a_reason(made: Made) -> None:
     passed = sorted((item["code"], len(item["files"])) for item in made.record["series"] if item["status"] == "passed")
     assert passed == [
-        ("BIDS_ASIDE", 2), ("COMPUTED_MAP", 1), ("FOREIGN_FILE", 17), ("LABEL_MAP", 1), ("NOT_MAGNITUDE", 1),
+        ("BIDS_ASIDE", 2), ("FOREIGN_FILE", 17), ("LABEL_MAP", 1), ("NOT_MAGNITUDE", 1), ("NOT_MAGNITUDE", 1),
         ("NOT_MAGNITUDE", 1),
     ]  # fmt: skip
 

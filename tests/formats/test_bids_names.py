@@ -18,9 +18,9 @@ PART = ("bold", "T1w", "dwi", "MEGRE")
     ("name", "code"),
     [(f"sub-1_part-{part}_{suffix}.nii", "NOT_MAGNITUDE") for part in ("phase", "real", "imag") for suffix in PART]
     + [(f"sub-1_{suffix}.nii", "NOT_MAGNITUDE") for suffix in ("phase", "phase1", "phasediff", "fieldmap")]
-    + [(f"sub-1_{suffix}.nii", "COMPUTED_MAP") for suffix in ("T1map", "UNIT1", "Chimap", "ADC", "T1rho", "T2star")]
+    + [(f"sub-1_{suffix}.nii", "NOT_MAGNITUDE") for suffix in ("T1map", "UNIT1", "Chimap", "ADC", "T1rho", "T2star")]
     + [
-        ("head_T1map.nii.gz", "COMPUTED_MAP"),
+        ("head_T1map.nii.gz", "NOT_MAGNITUDE"),
         ("sub-1_mod-T1w_defacemask.nii", "LABEL_MAP"),
         ("x_mask.nii", "LABEL_MAP"),
     ]
