@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests import built_bids
 from tests.build import dicom_series
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ COMMANDS = [line for block in BASH if ".venv" not in block for line in block.str
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """scans/head.nii.gz: a head measured three times; scans/ct: a CT series."""
+    """scans/head.nii.gz: a head measured three times; scans/ct: a CT series; dataset: BIDS."""
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(0)
     x, y = np.mgrid[-1:1:64j, -1:1:64j]
@@ -34,6 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "scans").mkdir()
     nib.save(nib.Nifti1Image(repeats.astype(np.int16), np.diag([2.0, 2.0, 3.0, 1.0])), folder / "scans" / "head.nii.gz")
     dicom_series(folder / "scans" / "ct", slices=3, rows=64, columns=64)
+    built_bids.dataset(folder / "dataset")
     return folder
 
 
@@ -56,6 +58,9 @@ def test_commands_run_in_order(home: Path) -> None:
     assert (home / "denoised" / "head.nii.gz").is_file()
     assert len(list((home / "denoised" / "ct").glob("*"))) == 3
     assert (home / "evaluation" / "report.html").is_file()
+    for derivative in (home / "dataset" / "derivatives" / "medn2n", home / "one-participant"):
+        assert built_bids.faults(derivative) == []
+        assert (derivative / "sub-01" / "anat" / "sub-01_desc-denoised_T1w.nii.gz").is_file()
 
 
 def test_python_runs(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +164,28 @@ def test_participants_one_by_one_fill_one_valid_dataset(run, tmp_path: Path) -> 
     assert not (tmp_path / "out" / "medn2n.json").exists()
     done, record = run(part="sub-01")
     assert statuses(record)["already"] == 4
+
+
+def test_copies_of_a_run_that_lost_its_record_are_its_own(run, tmp_path: Path) -> None:
+    run(part="sub-02")
+    (tmp_path / "out" / "sub-02" / "medn2n.json").unlink()
+    done, record = run("--strength", 0.5, part="sub-02")
+    assert (done.code, statuses(record)["done"]) == (0, 2)
+
+
+def test_annexed_files_are_read_through_their_links(run, raw: Path, tmp_path: Path) -> None:
+    store = raw / ".git" / "annex" / "objects"
+    store.mkdir(parents=True)
+    for number, path in enumerate(sorted((raw / "sub-02").rglob("*.nii.gz"))):
+        kept = path.rename(store / f"MD5E-{number}.nii.gz")
+        path.symlink_to(os.path.relpath(kept, path.parent))
+    for part in ("", "sub-02"):
+        done, record = run(part=part)
+        assert done.code == 0
+        assert statuses(record)["done"] == (2 if part else 6)
+    copies = sorted((tmp_path / "out" / "sub-02").rglob("*.nii.gz"))
+    assert len(copies) == 2
+    assert not any(path.is_symlink() for path in copies)
 
 
 def test_a_copy_that_another_run_replaced_is_made_again(run, tmp_path: Path) -> None:
