@@ -90,6 +90,15 @@ def test_a_session_and_a_valid_dataset_are_asked_for(raw: Path, tmp_path: Path, 
     assert [row["participant_id"] for row in table(tmp_path / "out")] == ["sub-02"]
 
 
+def test_a_participant_without_images_does_not_count(tmp_path: Path, mr_bundle: Path) -> None:
+    raw = tmp_path / "raw"
+    built_bids.dataset(raw)
+    built_bids.text(raw / "sub-03" / "beh" / "sub-03_task-x_beh.tsv", "trial\n1\n")
+    options = ("--skip_bids_validation", "--model", mr_bundle, "--no-report")
+    assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", *options).code == 4
+    assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", "02", *options).code == 0
+
+
 def test_a_dataset_that_is_not_valid_is_not_touched(tmp_path: Path) -> None:
     built_bids.image(tmp_path / "raw" / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
     assert "no dataset_description.json" in app(tmp_path / "raw", tmp_path / "out", "participant").err

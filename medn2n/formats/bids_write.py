@@ -41,16 +41,14 @@ class Derivative:
 
     def beside(self, image: Path, provenance: Provenance, dtype: str) -> dict[Path, bytes]:
         """What lies beside the copy of a raw image, by path: its sidecar, and verbatim copies of the files that belong
-        to it, without those that are there already. InputError BAD_SIDECAR."""
+        to it. InputError BAD_SIDECAR."""
         relative = image.relative_to(self.raw.root)
         if not is_raw_image(relative):
             return {}
         target = self.root / denoised(PurePosixPath(relative.as_posix()))
         files = {sidecar_of(target): _json(self._sidecar(image, provenance, dtype))}
         for path in self.raw.associated(image):
-            copy, data = self.root / path.relative_to(self.raw.root), path.read_bytes()
-            if not copy.is_file() or copy.read_bytes() != data:
-                files[copy] = data
+            files[self.root / path.relative_to(self.raw.root)] = path.read_bytes()
         return files
 
     def _sidecar(self, image: Path, provenance: Provenance, dtype: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def save(
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
     beside, shared = _bids(source, Path(output), relative_to, provenance or Provenance(), dtype, overwrite)
-    _check_targets((*targets, *beside), _source_files(source), overwrite)
+    _check_targets(targets, beside, _source_files(source), overwrite)
     lossy = False
     with Staged() as staged:
         for path, data in {**shared, **beside}.items():
@@ -175,21 +175,25 @@ def _check(volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype:
         raise UsageError("Only a scan that came as DICOM can be written as DICOM: nothing else holds its header.")
 
 
-def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwrite: bool) -> None:
-    """Never a source; a file in the way only if it is medn2n's own or the caller says so."""
+def _check_targets(
+    targets: tuple[Path, ...], beside: dict[Path, bytes], sources: tuple[Path, ...], overwrite: bool
+) -> None:
+    """Never a source; a file in the way only if it is medn2n's own, holds the same, or the caller says so."""
     originals = {path.resolve() for path in sources}
     if len(set(targets)) < len(targets):
         raise UsageError("Two files would be written under one name. Name an output folder.")
-    for target in targets:
+    for target in (*targets, *beside):
         if target.resolve() in originals:
             raise UsageError("The output would replace its own source. Name another folder.")
-        if target.is_dir() or (target.exists() and not overwrite and not _is_own(target)):
+        if target.is_dir() or (target.exists() and not overwrite and not _is_own(target, beside.get(target))):
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
 
 
-def _is_own(target: Path) -> bool:
-    """Whether medn2n wrote a file: DICOM and BIDS copies say so."""
-    return is_own_copy(target) or dicom_write.is_own_output(target)
+def _is_own(target: Path, data: bytes | None) -> bool:
+    """Whether medn2n wrote a file, as DICOM and BIDS copies say, or somebody wrote the same data."""
+    return (
+        is_own_copy(target) or dicom_write.is_own_output(target) or (data is not None and target.read_bytes() == data)
+    )
 
 
 def _write_derived(

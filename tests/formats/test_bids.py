@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import medn2n
 from tests import built_bids
 from tests.command_line import Call, Outcome, command, denoise, files_below, statuses
 
@@ -171,6 +172,28 @@ def test_copies_of_a_run_that_lost_its_record_are_its_own(run, tmp_path: Path) -
     (tmp_path / "out" / "sub-02" / "medn2n.json").unlink()
     done, record = run("--strength", 0.5, part="sub-02")
     assert (done.code, statuses(record)["done"]) == (0, 2)
+
+
+def test_saving_from_python_makes_a_derivative_too(raw: Path, tmp_path: Path) -> None:
+    for series in medn2n.catalogue(raw):
+        volume = medn2n.load(series.path, root=raw)
+        medn2n.save(volume.with_voxels(volume.voxels + 1), tmp_path / "out", relative_to=raw)
+    assert len([name for name in files_below(tmp_path / "out") if name.endswith(".nii.gz")]) == 6
+    assert built_bids.faults(tmp_path / "out") == []
+
+
+def test_files_that_two_images_share_are_in_nobodys_way(run, raw: Path, tmp_path: Path) -> None:
+    for number in "12":
+        stem = raw / "sub-02" / "ses-a" / "dwi" / f"sub-02_ses-a_run-{number}_dwi"
+        built_bids.image(stem.with_suffix(".nii.gz"), (40, 36, 3, 3))
+    built_bids.text(raw / "dwi.bvec", "0 1 0\n0 0 1\n0 0 0\n")
+    done, record = run()
+    assert (done.code, statuses(record)["done"]) == (0, 8)
+    assert built_bids.faults(tmp_path / "out") == []
+    (raw / "dwi.bvec").write_text("1 0 0\n0 0 1\n0 1 0\n")
+    done, record = run("--overwrite")
+    assert (done.code, statuses(record)["done"]) == (0, 2)
+    assert (tmp_path / "out" / "dwi.bvec").read_bytes() == (raw / "dwi.bvec").read_bytes()
 
 
 def test_annexed_files_are_read_through_their_links(run, raw: Path, tmp_path: Path) -> None:

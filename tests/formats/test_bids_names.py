@@ -11,6 +11,21 @@ from hypothesis import strategies as st
 from medn2n.formats import bids_names, nifti
 from tests import built_bids
 
+# All image suffixes of BIDS 1.11 in anat, func, dwi, fmap, perf, mrs and pet.
+SUFFIXES = """
+T1w T2w PDw T2starw FLAIR inplaneT1 inplaneT2 PDT2 angio T2star FLASH PD T1map T2map T2starmap R1map R2map R2starmap
+PDmap MTRmap MTsat UNIT1 T1rho MWFmap MTVmap Chimap S0map M0map defacemask MEGRE MESE VFA IRT1 MP2RAGE MPM MTS MTR bold
+cbv sbref noRF phase dwi ADC FA colFA expADC trace phasediff phase1 phase2 magnitude1 magnitude2 magnitude fieldmap epi
+m0scan TB1DAM TB1EPI TB1AFI TB1TFL TB1RFM RB1COR TB1SRGE TB1map RB1map asl svs mrsi unloc mrsref pet
+""".split()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_is_either_denoised_or_passed(suffix: str) -> None:
+    name = f"sub-01_{suffix}.nii.gz"
+    assert (bids_names.modality(name) == "MR") != (bids_names.no_magnitude_image(name) is not None)
+
+
 PART = ("bold", "T1w", "dwi", "MEGRE")
 
 
