@@ -97,6 +97,7 @@ def test_a_participant_without_images_does_not_count(tmp_path: Path, mr_bundle: 
     options = ("--skip_bids_validation", "--model", mr_bundle, "--no-report")
     assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", *options).code == 4
     assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", "02", *options).code == 0
+    assert built_bids.faults(tmp_path / "out") == []
 
 
 def test_a_dataset_that_is_not_valid_is_not_touched(tmp_path: Path) -> None:

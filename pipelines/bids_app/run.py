@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import NoReturn
 
 import medn2n
 
@@ -46,7 +47,7 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args()
 
 
-def stop(code: int, message: str) -> None:
+def stop(code: int, message: str) -> NoReturn:
     """One line on stderr, then the end."""
     print(message, file=sys.stderr)
     sys.exit(code)
