@@ -17,10 +17,10 @@ T1w T2w PDw T2starw FLAIR inplaneT1 inplaneT2 PDT2 angio T2star FLASH PD T1map T
 PDmap MTRmap MTsat UNIT1 T1rho MWFmap MTVmap Chimap S0map M0map defacemask MEGRE MESE VFA IRT1 MP2RAGE MPM MTS MTR bold
 cbv sbref noRF phase dwi ADC FA colFA expADC trace phasediff phase1 phase2 magnitude1 magnitude2 magnitude fieldmap epi
 m0scan TB1DAM TB1EPI TB1AFI TB1TFL TB1RFM RB1COR TB1SRGE TB1map RB1map asl svs mrsi unloc mrsref pet
-""".split()
+"""
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES.split())
 def test_every_suffix_is_either_denoised_or_passed(suffix: str) -> None:
     name = f"sub-01_{suffix}.nii.gz"
     assert (bids_names.modality(name) == "MR") != (bids_names.no_magnitude_image(name) is not None)
