@@ -17,7 +17,8 @@ STATEMENT = (PACKAGE / "docs" / "dicom_conformance_statement.md").read_text(enco
 # Codes that are no verdict on a scan of a denoise run: wrong references, manifests, models, declarations.
 ELSEWHERE = {
     "CHECKPOINT", "DAMAGED_MODEL", "DIFFERENT_GRIDS", "GRADIENT_TABLE", "MISSING_FILE", "NEEDS_A_FRAME", "NO_SUCH_FRAME",
-    "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES", "SHAPES_DIFFER", "TOO_LITTLE", "UNKNOWN_MODEL",
+    "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES", "SHAPES_DIFFER", "TOO_LITTLE",
+    "UNKNOWN_MODEL",
 }  # fmt: skip
 
 
