@@ -23,7 +23,7 @@ Elements: TypeAlias = dict[int, Element]
 
 _UNDEFINED = 0xFFFFFFFF
 _END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-_LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -66,10 +66,10 @@ def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
         element = dataset.get_item(key)
         number = int(key)
         if isinstance(element, RawDataElement):
-            vr = _vr(number, element.VR, signed)
+            vr = vr_to_write(number, element.VR, signed)
             if vr != "SQ":
                 value = bytes(element.value or b"")
-                elements[number] = (vr, value if element.is_little_endian else _swapped(vr, value))
+                elements[number] = (vr, value if element.is_little_endian else swapped(vr, value))
                 continue
             element = dataset[key]
         if element.VR == "SQ":
@@ -79,7 +79,7 @@ def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
     return elements
 
 
-def _vr(number: int, vr: str | None, signed: bool) -> str:
+def vr_to_write(number: int, vr: str | None, signed: bool) -> str:
     """The VR to write. Files in Implicit VR do not hold it; UN of a public tag is looked up likewise."""
     if vr in (None, "UN") and not (number >> 16) & 1:
         try:
@@ -91,7 +91,8 @@ def _vr(number: int, vr: str | None, signed: bool) -> str:
     return "UN" if vr is None else "OW" if vr in ("OB or OW", "US or OW", "US or SS or OW") else vr
 
 
-def _swapped(vr: str, value: bytes) -> bytes:
+def swapped(vr: str, value: bytes) -> bytes:
+    """A big-endian value as little endian."""
     code = _SWAP.get(vr)
     if code is None:
         return value
@@ -172,11 +173,11 @@ def encode(elements: Elements) -> bytes:
             value = b"".join(_item(encode(item)) for item in value)
         if len(value) % 2:
             value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-        if vr not in _LONG and len(value) > 0xFFFF:
+        if vr not in LONG_VRS and len(value) > 0xFFFF:
             vr = "UN"
         head = struct.pack("<HH2s", number_ >> 16, number_ & 0xFFFF, vr.encode())
         size = _UNDEFINED if isinstance(value, Encapsulated) else len(value)
-        length = struct.pack("<HL", 0, size) if vr in _LONG else struct.pack("<H", size)
+        length = struct.pack("<HL", 0, size) if vr in LONG_VRS else struct.pack("<H", size)
         parts += [head, length, value, _END_OF_SEQUENCE] if size == _UNDEFINED else [head, length, value]
     return b"".join(parts)
 

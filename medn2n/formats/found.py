@@ -8,19 +8,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from medn2n.errors import InputError
 from medn2n.formats import nifti
-from medn2n.formats.dicom_elements import no_header_text
-from medn2n.formats.dicom_header import Header, read_header
+from medn2n.formats.dicom_header import Header, header_if_dicom
 from medn2n.formats.dicom_series import DicomVolume, NotUsed, volumes
 from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _THREADS = 4  # waiting for a disk or a network share, not computing
+_Kind: TypeAlias = Literal["nifti", "itk", "foreign"]
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -51,16 +52,13 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     own_output: take what medn2n wrote as scans too, which a batch passes over."""
     walked, odd = (sorted(only), []) if only is not None else _walk(root)
     base = root if root.is_dir() else root.parent
-    kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": []}
-    for path in walked:
-        kinds[_kind(path)].append(path)
-    headers, bad = _headers(kinds["dicom"], base)
-    if not own_output:
-        headers = [_own(header) for header in headers]
-    outcomes = volumes(headers)
+    looked = list(zip(walked, _look_at_all(walked), strict=True))
+    headers = [item for _, item in looked if isinstance(item, Header)]
+    outcomes = volumes(headers if own_output else [_own(header) for header in headers])
+    kinds = {kind: [path for path, item in looked if item == kind] for kind in get_args(_Kind)}
     scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base)
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
-    unused += [*bad, *odd, *refused, *(_false_dicom(path, base) for path in kinds["false_dicom"])]
+    unused += [*odd, *refused, *(_refused(path, base, item) for path, item in looked if isinstance(item, InputError))]
     if kinds["foreign"]:
         unused.append(_many(kinds["foreign"], base, "FOREIGN_FILE", "not a CT or MR image file"))
     return Found(
@@ -118,46 +116,28 @@ def _many(paths: list[Path], base: Path, code: str, reason: str) -> NotUsed:
     return NotUsed(id=name, paths=tuple(sorted(paths)), status="passed", code=code, reason=sentence)
 
 
-def _kind(path: Path) -> str:
-    """By content first (DICOM often has no suffix), then by name. Windows sidecars of macOS ("._x") are foreign."""
+def _look_at_all(paths: list[Path]) -> list[Header | _Kind | InputError]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_look, paths, chunksize=16))
+
+
+def _look(path: Path) -> Header | _Kind | InputError:
+    """What one file is, opened once: by content first (DICOM often has no suffix), then by name. Windows sidecars of
+    macOS ("._x") are foreign."""
     name = path.name.lower()
-    if name.startswith("."):
-        return "foreign"
-    if name == "dicomdir":
+    if name.startswith(".") or name == "dicomdir":
         return "foreign"
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                return "dicom"
-    except OSError:
-        return "false_dicom" if name.endswith(_DICOM_NAMES) else "foreign"
+        header = header_if_dicom(path)
+    except InputError as error:
+        return error
+    if header is not None:
+        return header
     if name.endswith(_DICOM_NAMES):
-        return "false_dicom"
+        return InputError("NOT_DICOM", "named as DICOM but is not (no DICM mark). Export it again, or remove it.")
     if nifti.is_nifti(path):
-        if nifti.header_path(path) != path:
-            return "foreign" if not nifti.header_path(path).exists() else "nifti"
-        return "nifti"
+        return "nifti" if nifti.header_path(path) == path or nifti.header_path(path).exists() else "foreign"
     return "itk" if name.endswith(ITK_SUFFIXES) else "foreign"
-
-
-def _false_dicom(path: Path, base: Path) -> NotUsed:
-    reason = f"File {file_id(path, base)}: named as DICOM but is not (no DICM mark). Export it again, or remove it."
-    return NotUsed(id=file_id(path, base), paths=(path,), status="refused", code="NOT_DICOM", reason=reason)
-
-
-def _headers(paths: list[Path], base: Path) -> tuple[list[Header], list[NotUsed]]:
-    def one(path: Path) -> Header | NotUsed:
-        try:
-            return read_header(path)
-        except InputError as error:
-            name = file_id(path, base)
-            reason = f"File {name}: {error}"
-            return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=reason)
-
-    with no_header_text(), ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(one, paths, chunksize=16))
-    headers = [item for item in results if isinstance(item, Header)]
-    return headers, [item for item in results if isinstance(item, NotUsed)]
 
 
 def _own(header: Header) -> Header:
