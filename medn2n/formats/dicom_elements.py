@@ -11,7 +11,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -122,13 +122,33 @@ def words(vr: str, *values: int) -> Element:
     return (vr, struct.pack(f"<{len(values)}{_NUMBERS[vr]}", *values))
 
 
+# The files of a series say the same again and again. Long values are not kept.
+_SHORT = 128
+
+
+@lru_cache(maxsize=2048)
+def _parts(value: bytes) -> tuple[str, ...]:
+    whole = value.decode("latin-1").strip(" \0")
+    return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
+
+
+@lru_cache(maxsize=2048)
+def _values(code: str, value: bytes) -> tuple[float, ...]:
+    try:
+        if code:
+            count = len(value) // struct.calcsize("<" + code)
+            return tuple(float(number) for number in struct.unpack_from(f"<{count}{code}", value))
+        return tuple(float(part) for part in _parts.__wrapped__(value))
+    except ValueError:
+        return ()
+
+
 def strings(elements: Elements, keyword: str) -> tuple[str, ...]:
     """Values of a text element without padding; () where it is absent, empty or not text."""
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
-    whole = element[1].decode("latin-1").strip(" \0")
-    return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
+    return (_parts if len(element[1]) <= _SHORT else _parts.__wrapped__)(element[1])
 
 
 def string(elements: Elements, keyword: str) -> str:
@@ -142,14 +162,8 @@ def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
-    code = _NUMBERS.get(element[0])
-    try:
-        if code is not None:
-            count = len(element[1]) // struct.calcsize("<" + code)
-            return tuple(float(value) for value in struct.unpack_from(f"<{count}{code}", element[1]))
-        return tuple(float(value) for value in strings(elements, keyword))
-    except ValueError:
-        return ()
+    code = _NUMBERS.get(element[0], "")
+    return (_values if len(element[1]) <= _SHORT else _values.__wrapped__)(code, element[1])
 
 
 def number(elements: Elements, keyword: str) -> float | None:

@@ -7,8 +7,9 @@ the per-frame functional groups, else from the shared ones. Pixels are not decod
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,10 +82,16 @@ class Header:
     columns: int = 0
     instance_number: int = 0
     frames: tuple[Frame, ...] = ()
-    acquisition: Mapping[str, Scalar] = field(default_factory=dict)
     fault: tuple[str, str, str] | None = None
     own_output: bool = False
     padding: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def acquisition(self) -> Mapping[str, Scalar]:
+        """How it was acquired, read from the file when asked: of a volume, only the first file is. InputError."""
+        with _opened(self.path) as file:
+            found = read_part10(file, _WANTED)
+        return {} if found is None or not self.modality else acquisition(_with_first_frame(found.elements))
 
 
 def read_header(path: Path) -> Header:
@@ -98,10 +105,17 @@ def read_header(path: Path) -> Header:
 
 def header_if_dicom(path: Path) -> Header | None:
     """The same, and None where the file does not start as DICOM does."""
+    with _opened(path) as file:
+        found = read_part10(file, _WANTED)
+        return None if found is None else _from_part10(path, file, found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, unbuffered; what goes wrong with it as InputError."""
     try:
-        with path.open("rb", buffering=0) as file:
-            found = read_part10(file, _WANTED)
-            return None if found is None else _from_part10(path, file, found)
+        with open(path, "rb", buffering=0) as file:
+            yield file
     except InputError:
         raise
     except OSError:
@@ -163,7 +177,6 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool, flaw: Inpu
         columns=int(number(elements, "Columns") or 0),
         instance_number=int(number(elements, "InstanceNumber") or 0),
         frames=frames,
-        acquisition=acquisition(_with_first_frame(elements)) if modality else {},
         fault=verdict,
         own_output=any(
             string(item, "Manufacturer") == MANUFACTURER for item in items(elements, "ContributingEquipmentSequence")

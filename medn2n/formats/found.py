@@ -91,11 +91,15 @@ def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
-            path = Path(folder) / name
-            if path.is_symlink():
+            path = Path(folder, name)
+            try:
+                mode = os.lstat(path).st_mode
+            except OSError:  # gone since it was listed: reading it will say so
+                mode = stat.S_IFREG
+            if stat.S_ISLNK(mode):
                 (files if _regular_inside(path, inside) else links).append(path)
             else:
-                (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
+                (files if stat.S_ISREG(mode) else special).append(path)
     odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
     if special:
         odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
