@@ -18,9 +18,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from medn2n.errors import InputError
+
 Element: TypeAlias = "tuple[str, bytes | list[Elements]]"
 Elements: TypeAlias = dict[int, Element]
 
+DEPTH = 64  # sequences in sequences; no real object comes near
 _UNDEFINED = 0xFFFFFFFF
 _END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
@@ -56,11 +59,19 @@ def tag(keyword: str) -> int:
     return int(number)
 
 
-def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
+def require_depth(depth: int) -> None:
+    """InputError TOO_DEEP for sequences nested deeper than DEPTH."""
+    if depth > DEPTH:
+        raise InputError("TOO_DEEP", f"its sequences are nested more than {DEPTH} deep. Export it again.")
+
+
+def plain(dataset: Dataset, *, signed: bool = False, depth: int = 0) -> Elements:
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
-    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6).
+    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). depth: of the sequence
+    that the data set is an item of. InputError TOO_DEEP.
     """
+    require_depth(depth)
     elements: Elements = {}
     for key in list(dataset.keys()):
         element = dataset.get_item(key)
@@ -73,7 +84,7 @@ def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
                 continue
             element = dataset[key]
         if element.VR == "SQ":
-            elements[number] = ("SQ", [plain(item, signed=signed) for item in element.value or []])
+            elements[number] = ("SQ", [plain(item, signed=signed, depth=depth + 1) for item in element.value or []])
         else:
             elements[number] = _converted(str(element.VR), element.value, signed)
     return elements
@@ -104,6 +115,8 @@ def _converted(vr: str, value: Any, signed: bool) -> Element:
     """An element that pydicom has already converted while reading (the character set, mostly)."""
     if isinstance(value, bytes):
         return (vr, value)
+    if value is None:
+        value = []
     values = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
     if vr in ("US", "SS", "UL", "SL", "FL", "FD", "US or SS"):
         code = "SS" if vr == "US or SS" and signed else "US" if vr == "US or SS" else vr

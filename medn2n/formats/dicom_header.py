@@ -44,9 +44,10 @@ _KEYWORDS = (
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "ModalityLUTSequence", "ContributingEquipmentSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "ConcatenationUID", *READ_FOR_ACQUISITION,
+    "PerFrameFunctionalGroupsSequence", "ConcatenationUID",
 )  # fmt: skip
 _WANTED = frozenset(tag(keyword) for keyword in _KEYWORDS)
+_ACQUISITION = _WANTED | {tag(keyword) for keyword in READ_FOR_ACQUISITION}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Header:
     def acquisition(self) -> Mapping[str, Scalar]:
         """How it was acquired, read from the file when asked: of a volume, only the first file is. InputError."""
         with _opened(self.path) as file:
-            found = read_part10(file, _WANTED)
+            found = read_part10(file, _ACQUISITION)
         return {} if found is None or not self.modality else acquisition(_with_first_frame(found.elements))
 
 
@@ -160,7 +161,7 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool, flaw: Inpu
     modality = "CT" if sop_class in CT_CLASSES else "MR" if sop_class in MR_CLASSES else ""
     kind = {**CT_CLASSES, **MR_CLASSES}.get(sop_class, "")
     verdict = fault(elements, sop_class, modality, syntax, whole)
-    if flaw is not None and (verdict is None or verdict[0] == "refused"):
+    if flaw is not None and modality:  # what else the header would say of it is not known
         verdict = ("refused", flaw.code, str(flaw))
     frames: tuple[Frame, ...] = ()
     if verdict is None:

@@ -9,7 +9,6 @@ that is a sequence); the tests compare both on pydicom's own files.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,14 +17,10 @@ from functools import lru_cache
 from typing import BinaryIO, TypeAlias
 
 from medn2n.errors import InputError
-from medn2n.formats.dicom_elements import LONG_VRS, Elements, swapped, vr_to_write
+from medn2n.formats.dicom_elements import LONG_VRS, Elements, require_depth, swapped, vr_to_write
+from medn2n.formats.dicom_window import LONGEST, Window
 
-DEPTH = 64
-LONGEST = 64_000_000  # bytes of one value
-_READ = 128_000_000  # bytes that one header may make us read
 _KEPT = 1_000_000  # elements and items kept of one header
-_INFLATED = 256_000_000  # bytes of a whole deflated data set
-_CHUNK = 32_768
 
 _IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
@@ -35,7 +30,6 @@ _ENDS = {_ITEM_END, *_PIXELS}
 _PIXEL_REPRESENTATION = 0x00280103
 _LONG = {vr.encode() for vr in LONG_VRS}
 _Find: TypeAlias = Callable[[bytes], int | None]  # bytes of a tag → the tag, where it is wanted or ends what is read
-_PAD = bytes(12)  # so that the head of an element can be looked at where the file ends
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,9 +51,10 @@ def read_part10(file: BinaryIO, wanted: frozenset[int]) -> Part10 | None:
 
     file: unbuffered, not read from yet. What is wrong becomes `flaw`: NOT_DICOM, TRUNCATED, TOO_DEEP, TOO_LARGE.
     """
-    reader = _Reader(file)
-    if not reader.has_mark():
+    window = Window(file)
+    if window.data[128:132] != b"DICM":
         return None
+    reader = _Reader(window)
     found = Part10()
     try:
         found.pixels_at = reader.file_meta(132, found.meta)
@@ -67,38 +62,17 @@ def read_part10(file: BinaryIO, wanted: frozenset[int]) -> Part10 | None:
         found.syntax = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
         position = found.pixels_at
         if found.syntax == _DEFLATED:
-            reader.take(*_inflated(file, position))
-            position = 0
+            position = window.inflate(position)
         reader.order = _BIG if found.syntax == _BIG_ENDIAN else _LITTLE
         implicit = reader.is_implicit(position, found.syntax in ("", _IMPLICIT))
         keys = reader.order.keys(wanted | _PIXELS)
-        found.pixels_at = reader.elements(position, reader.size, implicit, found.elements, keys.get, 0)
+        found.pixels_at = reader.elements(position, window.size, implicit, found.elements, keys.get, 0)
     except InputError as error:
         found.flaw = error
     except zlib.error:
         found.flaw = InputError("NOT_DICOM", "its deflated data set is damaged. Export it again.")
     found.oversized = reader.oversized
     return found
-
-
-def _inflated(file: BinaryIO, position: int) -> tuple[bytes, int]:
-    """The start of a deflated data set (PS3.5 A.5), as far as a header may reach, and the length of all of it, which
-    is inflated piece by piece. InputError TOO_LARGE, TRUNCATED; zlib.error."""
-    file.seek(position)
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    start, size = bytearray(), 0
-    while not stream.eof:
-        piece = stream.unconsumed_tail or file.read(_CHUNK)
-        data = stream.decompress(piece, 1 << 20)
-        if not piece and not data:
-            raise InputError("TRUNCATED", "its deflated data set ends early. Copy or export it again.")
-        size += len(data)
-        if size > _INFLATED:
-            most = f"{_INFLATED // 1_000_000} MB"
-            raise InputError("TOO_LARGE", f"its deflated data set holds more than {most}. Export it uncompressed.")
-        if len(start) < LONGEST:
-            start += data
-    return bytes(start), size
 
 
 class _Order:
@@ -132,74 +106,35 @@ _LITTLE, _BIG = _Order("<"), _Order(">")
 
 
 class _Reader:
-    """A window that moves over the file, and the descent over its elements."""
+    """The descent over the elements in a window on the file."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file: BinaryIO | None = file
-        self.size = os.fstat(file.fileno()).st_size
+    def __init__(self, window: Window) -> None:
+        self.window = window
         self.order = _LITTLE
         self.oversized = False
-        self._read = self._kept = 0
+        self._kept = 0
         self._signed = False
-        self._load(0, _CHUNK)
-
-    def has_mark(self) -> bool:
-        """Whether the file starts as PS3.10 7.1 says."""
-        return self._data[128:132] == b"DICM"
-
-    def take(self, data: bytes, size: int) -> None:
-        """Go on in the first bytes of an inflated data set of `size`."""
-        self.file, self._data, self._start, self.size = None, data + _PAD, 0, size
-
-    def _load(self, position: int, count: int) -> None:
-        """Move the window: `count` bytes from `position`, fewer where the file ends, then zeros."""
-        if self.file is None:
-            raise InputError("TOO_LARGE", "its header is longer than an image's can be. Export it again.")
-        self.file.seek(position)
-        asked = max(count, _CHUNK)
-        data = self.file.read(asked)
-        self._data, self._start = data + _PAD if len(data) < asked else data, position
-        self._read += len(data)
-        if self._read > _READ:
-            raise InputError("TOO_LARGE", "its header is longer than an image's can be. Export it again.")
-
-    def _offset(self, position: int, count: int) -> int:
-        """Where `position` is in the window, which then holds `count` bytes from there."""
-        if not self._start <= position <= self._start + len(self._data) - count:
-            self._load(position, count)
-        return position - self._start
-
-    def value(self, position: int, length: int) -> bytes:
-        """Bytes of the file. InputError TOO_LARGE, TRUNCATED."""
-        if length > LONGEST:
-            most = f"{LONGEST // 1_000_000} MB"
-            raise InputError("TOO_LARGE", f"one value of its header is longer than {most}. Export it again.")
-        at = self._offset(position, length)
-        data = self._data[at : at + length]
-        if len(data) < length:  # somebody cuts the file while we read it
-            self._require(self.size + 1, self.size)
-        return data
 
     def is_implicit(self, position: int, assumed: bool) -> bool:
         """Whether the elements from here on have no VR: some files lie about it, above all in sequences."""
-        at = self._offset(position, 12)
-        if position + 6 > self.size:
+        if position + 6 > self.window.size:
             return assumed
-        return not (0x40 < self._data[at + 4] < 0x5B and 0x40 < self._data[at + 5] < 0x5B)
+        at = self.window.offset(position, 12)
+        return not (0x40 < self.window.data[at + 4] < 0x5B and 0x40 < self.window.data[at + 5] < 0x5B)
 
     def file_meta(self, position: int, into: Elements) -> int:
         """Group 0002, whatever its length element says. Returns where the data set begins."""
-        return self.elements(position, self.size, self.is_implicit(position, False), into, _of_file_meta, 0)
+        return self.elements(position, self.window.size, self.is_implicit(position, False), into, _of_file_meta, 0)
 
     def elements(self, position: int, end: int, implicit: bool, into: Elements, find: _Find, depth: int) -> int:
         """Take the elements that `find` wants up to `end`, an item's end mark, or the pixels; returns where."""
-        order, data, begin, explicit = self.order, self._data, self._start, self.order.explicit
+        order, explicit, window = self.order, self.order.explicit, self.window
+        data, begin, last = window.view()
         while position + 8 <= end:
-            at = position - begin
-            if at < 0 or at + 12 > len(data):
-                self._load(position, 12)
-                data, begin, at = self._data, self._start, 0
-            head = 8
+            if position > last:
+                window.move(position)
+                data, begin, last = window.view()
+            head, at = 8, position - begin
             if implicit:
                 key, length = order.implicit(data, at)
                 vr = b""
@@ -214,15 +149,16 @@ class _Reader:
             if number in _ENDS and (number == _ITEM_END or not depth):
                 return position + 8 if number == _ITEM_END else position
             start = position + head
-            position = start + length
             if length == _UNDEFINED:
                 position = self._of_undefined_length(number, vr, start, implicit, into, depth)
-                data, begin = self._data, self._start
-            elif position > end:
+                data, begin, last = window.view()
+                continue
+            position = start + length
+            if position > end:
                 self._require(position, end)
             elif number is not None:
                 self._of_known_length(number, vr, start, length, implicit, into, depth)
-                data, begin = self._data, self._start
+                data, begin, last = window.view()
             elif length > LONGEST:
                 self.oversized = True
         return position
@@ -238,8 +174,7 @@ class _Reader:
             self._sequence(start, start + length, implicit, items, depth + 1)
             into[number] = ("SQ", items)
             return
-        at = start - self._start
-        data = self._data[at : at + length] if at + length < len(self._data) else self.value(start, length)
+        data = self.window.value(start, length)
         into[number] = (name, data if self.order.little else swapped(name, data))
         if number == _PIXEL_REPRESENTATION and not depth:
             self._signed = data not in (b"", b"\0\0")
@@ -257,19 +192,18 @@ class _Reader:
             into[number] = ("SQ", items)
             return end
         end = self._sequence(start, None, implicit, None, depth + 1)
-        data = self.value(start, end - 8 - start)
+        data = self.window.value(start, end - 8 - start)
         into[number] = (name, data if self.order.little else swapped(name, data))
         return end
 
     def _sequence(self, position: int, end: int | None, implicit: bool, into: list[Elements] | None, depth: int) -> int:
         """Items up to `end` (None: up to their end mark), put into `into` (None: nowhere). Returns where they end."""
-        if depth > DEPTH:
-            raise InputError("TOO_DEEP", f"its sequences are nested more than {DEPTH} deep. Export it again.")
-        limit = self.size if end is None else end
+        require_depth(depth)
+        limit = self.window.size if end is None else end
         find: _Find = self.order.nothing.get if into is None else self.order.number
         while end is None or position < end:
             self._require(position + 8, limit)
-            key, length = self.order.implicit(self._data, self._offset(position, 12))
+            key, length = self.order.implicit(self.window.data, self.window.offset(position, 12))
             number, position = self.order.number(key), position + 8
             if number == _SEQUENCE_END:
                 break
@@ -298,7 +232,7 @@ class _Reader:
         """InputError where what ends at `position` does not end within `end`."""
         if position <= end:
             return
-        if end >= self.size:
+        if end >= self.window.size:
             raise InputError("TRUNCATED", "the file ends within its header. Copy or export it again.")
         raise InputError("NOT_DICOM", "a value of its header is longer than what holds it. Export it again.")
 

@@ -6,6 +6,7 @@ no value of it belongs to anybody. The same arguments give the same bytes.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ _MR = {
 
 def write_tree(root: Path, files: int, *, matrix: int = 16) -> list[Path]:
     """Write `files` files below `root`, in patient/study/series folders of at most SLICES files; returns their paths
-    in that order. matrix: pixels each way."""
+    in that order. matrix: pixels each way, all 0, which a file system that knows sparse files does not store."""
     paths: list[Path] = []
     for series in range((files + SLICES - 1) // SLICES):
         study = series // _SERIES_OF_A_STUDY
@@ -66,7 +67,9 @@ def write_tree(root: Path, files: int, *, matrix: int = 16) -> list[Path]:
         folder.mkdir(parents=True)
         for k, data in enumerate(_series(series, min(SLICES, files - series * SLICES), matrix)):
             path = folder / f"IM{k:05d}"
-            path.write_bytes(data)
+            with path.open("wb") as file:
+                file.write(data)
+                file.truncate(len(data) + 2 * matrix * matrix)
             paths.append(path)
     return paths
 
@@ -75,7 +78,7 @@ def _series(series: int, slices: int, matrix: int) -> Iterator[bytes]:
     modality = "MR" if series % 2 else "CT"
     study = series // _SERIES_OF_A_STUDY
     shared = _of_series(modality, study, series, matrix)
-    pixels = b"".join((index * 37 % 2000).to_bytes(2, "little") for index in range(matrix)) * matrix
+    pixels = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, 2 * matrix * matrix)  # the values follow in the file
     for k in range(slices):
         uid = f"{_ROOT}.{study}.{series}.{k + 1}"
         own = {
@@ -83,7 +86,6 @@ def _series(series: int, slices: int, matrix: int) -> Iterator[bytes]:
             "ContentTime": f"1016{k % 60:02d}.123456", "ImagePositionPatient": f"-180.5\\-155.25\\{-500 + 2.5 * k:.6f}",
             "SliceLocation": f"{-500 + 2.5 * k:.2f}",
         }  # fmt: skip
-        body = {**shared, **_texts(own), 0x7FE00010: ("OW", pixels)}
         meta: Elements = {
             0x00020001: ("OB", b"\0\1"),
             0x00020002: text("UI", _CLASSES[modality]),
@@ -92,7 +94,7 @@ def _series(series: int, slices: int, matrix: int) -> Iterator[bytes]:
             0x00020012: text("UI", f"{_ROOT}.1"),
             0x00020013: text("SH", "MEDN2N_TREE"),
         }
-        yield encode_file(meta, body)
+        yield encode_file(meta, {**shared, **_texts(own)}) + pixels
 
 
 def _of_series(modality: str, study: int, series: int, matrix: int) -> Elements:
@@ -106,7 +108,7 @@ def _of_series(modality: str, study: int, series: int, matrix: int) -> Elements:
     elements = _texts({**_GENERAL, **(_MR if modality == "MR" else _CT), **own})
     numbers = {"SamplesPerPixel": 1, "Rows": matrix, "Columns": matrix, "BitsAllocated": 16, "BitsStored": 12,
                "HighBit": 11, "PixelRepresentation": 0, "SmallestImagePixelValue": 0,
-               "LargestImagePixelValue": 1999}  # fmt: skip
+               "LargestImagePixelValue": 0}  # fmt: skip
     elements |= {tag(keyword): words("US", value) for keyword, value in numbers.items()}
     return elements | _sequences(study) | _private()
 
