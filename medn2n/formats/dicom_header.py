@@ -142,6 +142,8 @@ def _from_part10(path: Path, file: BinaryIO, found: Part10) -> Header:
     if flaw is None:
         file.seek(found.pixels_at)
         whole = pixels_complete(file, os.fstat(file.fileno()).st_size, found.syntax, elements)
+        if not whole and not string(elements, "PhotometricInterpretation"):  # cut between two elements
+            flaw = InputError("TRUNCATED", "the file ends before its pixel data does. Copy or export it again.")
     return _header(path, elements, found.syntax, whole, flaw)
 
 
