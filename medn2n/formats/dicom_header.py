@@ -46,8 +46,6 @@ _KEYWORDS = (
     "RescaleType", "ModalityLUTSequence", "ContributingEquipmentSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ConcatenationUID",
 )  # fmt: skip
-_WANTED = frozenset(tag(keyword) for keyword in _KEYWORDS)
-_ACQUISITION = _WANTED | {tag(keyword) for keyword in READ_FOR_ACQUISITION}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +206,8 @@ _PASSES = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "NominalCardiacTriggerDelayTime",
     "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "ImageType", "AcquisitionTime",
 )  # fmt: skip
+_WANTED = frozenset(tag(keyword) for keyword in (*_KEYWORDS, *_CONTRAST, *_PASSES))
+_ACQUISITION = _WANTED | {tag(keyword) for keyword in READ_FOR_ACQUISITION}
 
 
 def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -> Frame:

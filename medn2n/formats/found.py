@@ -20,7 +20,9 @@ from medn2n.formats.dicom_series import DicomVolume, NotUsed, volumes
 from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
-_THREADS = 4  # waiting for a disk or a network share, not computing
+# For the waits on a disk or a network share. A pool of processes was slower on two cores: starting them and sending
+# the headers back cost more than it saved.
+_THREADS = 4
 _Kind: TypeAlias = Literal["nifti", "itk", "foreign"]
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 

@@ -20,7 +20,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from medn2n.errors import InputError
+from medn2n.formats import dicom_header
 from medn2n.formats.dicom_elements import Elements, no_header_text, plain
+from medn2n.formats.dicom_header import Header
 from medn2n.formats.dicom_part10 import Part10, read_part10
 
 CHARACTER_SET = 0x00080005  # pydicom converts it while reading, which may change its padding
@@ -77,6 +80,22 @@ def test_every_element_of_pydicoms_own_files(path: Path) -> None:
     assert found.syntax == syntax
     if syntax != DeflatedExplicitVRLittleEndian:
         assert found.pixels_at == end
+
+
+def _outcome(path: Path, wanted: frozenset[int]) -> Header | str:
+    with path.open("rb", buffering=0) as file:
+        found = read_part10(file, wanted)
+        assert found is not None
+        try:
+            return dicom_header._from_part10(path, file, found)
+        except InputError as error:
+            return error.code
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name not in ENDS_EARLY], ids=lambda path: path.name)
+def test_what_is_read_of_a_header_is_all_that_decides(path: Path) -> None:
+    """The same Header comes out where every element is read."""
+    assert _outcome(path, dicom_header._WANTED) == _outcome(path, frozenset(_of_pydicom(path)[1]))
 
 
 def test_pydicom_brings_enough_of_them() -> None:
