@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from medn2n import __version__
-from medn2n.cli_groups import Json, Out, Seed, config_app, models_app, simulate_app
+from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
 from medn2n.cli_options import EquipmentOption, KeepPrivate, SyntaxOption, UidOption
 from medn2n.errors import Medn2nError, UsageError
 from medn2n.log import logger, setup_logging
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(simulate_app, name="simulate")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+app.add_typer(benchmark_app, name="benchmark")
 
 
 Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself

@@ -1,4 +1,4 @@
-"""The verbs that have verbs of their own: `simulate ct|mr`, `models list`, `config list|show`."""
+"""Verbs that have verbs of their own: `simulate ct|mr`, `models list`, `config list|show`, `benchmark catalogue`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
 config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
+benchmark_app = typer.Typer(no_args_is_help=True, help="How fast, beside other tools on the same files.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
@@ -81,3 +82,17 @@ def config_show(name: Annotated[str, typer.Argument(help="Name from `config list
     from medn2n.config import find_recipe
 
     print(find_recipe(name).read_text(encoding="utf-8"), end="")
+
+
+@benchmark_app.command("catalogue")
+def benchmark_catalogue(
+    files: Annotated[int, typer.Option(help="DICOM files of the tree that is built for it.", min=1)] = 20_000,
+    rounds: Annotated[int, typer.Option(help="Times that each tool runs, in turns.", min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Files per second and memory of a catalogue, beside pydicom and dcm2niix."""
+    from medn2n.benchmark import benchmark_catalogue as measure
+    from medn2n.tables import benchmark_json, benchmark_table
+
+    result = measure(files, rounds)
+    print(json.dumps(benchmark_json(result), indent=1) if as_json else benchmark_table(result))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medn2n.core.catalogue import Catalogue, Series
 
 if TYPE_CHECKING:
+    from medn2n.benchmark import CatalogueBenchmark
     from medn2n.core.repeat_groups import Decision
     from medn2n.demo import DemoResult
     from medn2n.formats.bundle_dir import Bundle
@@ -170,3 +171,32 @@ def demo_table(result: DemoResult) -> str:
         + f"\n\nReal pair, no truth needed: {share:.0%} of the scan's own squared error is left "
         f"(noise {result.pair_noise_before:.3g} → {result.pair_noise_after:.3g} {result.pair_unit})."
     )
+
+
+def benchmark_table(result: CatalogueBenchmark) -> str:
+    """One line a tool: files per second (slowest and fastest round), against pydicom, peak memory."""
+    rows = [("tool", "files/s", "slowest–fastest", "× pydicom", "peak MB")]
+    for timing in result.timings:
+        peak = "unknown" if timing.peak_mb is None else f"{timing.peak_mb:.0f}"
+        if timing.files_per_second:
+            slowest, fastest = min(timing.files_per_second), max(timing.files_per_second)
+            speed = (f"{timing.usual:.0f}", f"{slowest:.0f}–{fastest:.0f}", f"{result.times_pydicom(timing):.2f}")
+        else:
+            speed, peak = ("not installed", "", ""), ""
+        rows.append((timing.tool, *speed, peak))
+    return f"{aligned(rows, right=(1, 2, 3, 4))}\n{result.files} DICOM files; {result.machine}."
+
+
+def benchmark_json(result: CatalogueBenchmark) -> dict[str, Any]:
+    """The same as JSON values; null for a tool that is not installed, or memory that the system does not tell."""
+    tools = [
+        {
+            "tool": timing.tool,
+            "installed": bool(timing.files_per_second),
+            "files_per_second": list(timing.files_per_second),
+            "times_pydicom": result.times_pydicom(timing) if timing.files_per_second else None,
+            "peak_mb": timing.peak_mb,
+        }
+        for timing in result.timings
+    ]
+    return {"files": result.files, "machine": result.machine, "tools": tools}

@@ -48,6 +48,7 @@ def test_output_inside_input(call: Call, tmp_path: Path, ct_bundle: Path, output
         ["run-one", "NOWHERE"],
         ["config", "show", "nonesuch"],
         ["catalogue", "IN", "--no-such-option"],
+        ["benchmark", "catalogue", "--files", "0"],
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_2(call: Call, tmp_path: Path, arguments: list[str]) -> None:

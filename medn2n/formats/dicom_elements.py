@@ -11,19 +11,22 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from medn2n.errors import InputError
+
 Element: TypeAlias = "tuple[str, bytes | list[Elements]]"
 Elements: TypeAlias = dict[int, Element]
 
+DEPTH = 64  # sequences in sequences; no real object comes near
 _UNDEFINED = 0xFFFFFFFF
 _END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-_LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -56,30 +59,38 @@ def tag(keyword: str) -> int:
     return int(number)
 
 
-def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
+def require_depth(depth: int) -> None:
+    """InputError TOO_DEEP for sequences nested deeper than DEPTH."""
+    if depth > DEPTH:
+        raise InputError("TOO_DEEP", f"its sequences are nested more than {DEPTH} deep. Export it again.")
+
+
+def plain(dataset: Dataset, *, signed: bool = False, depth: int = 0) -> Elements:
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
-    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6).
+    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). depth: of the sequence
+    that the data set is an item of. InputError TOO_DEEP.
     """
+    require_depth(depth)
     elements: Elements = {}
     for key in list(dataset.keys()):
         element = dataset.get_item(key)
         number = int(key)
         if isinstance(element, RawDataElement):
-            vr = _vr(number, element.VR, signed)
+            vr = vr_to_write(number, element.VR, signed)
             if vr != "SQ":
                 value = bytes(element.value or b"")
-                elements[number] = (vr, value if element.is_little_endian else _swapped(vr, value))
+                elements[number] = (vr, value if element.is_little_endian else swapped(vr, value))
                 continue
             element = dataset[key]
         if element.VR == "SQ":
-            elements[number] = ("SQ", [plain(item, signed=signed) for item in element.value or []])
+            elements[number] = ("SQ", [plain(item, signed=signed, depth=depth + 1) for item in element.value or []])
         else:
             elements[number] = _converted(str(element.VR), element.value, signed)
     return elements
 
 
-def _vr(number: int, vr: str | None, signed: bool) -> str:
+def vr_to_write(number: int, vr: str | None, signed: bool) -> str:
     """The VR to write. Files in Implicit VR do not hold it; UN of a public tag is looked up likewise."""
     if vr in (None, "UN") and not (number >> 16) & 1:
         try:
@@ -91,7 +102,8 @@ def _vr(number: int, vr: str | None, signed: bool) -> str:
     return "UN" if vr is None else "OW" if vr in ("OB or OW", "US or OW", "US or SS or OW") else vr
 
 
-def _swapped(vr: str, value: bytes) -> bytes:
+def swapped(vr: str, value: bytes) -> bytes:
+    """A big-endian value as little endian."""
     code = _SWAP.get(vr)
     if code is None:
         return value
@@ -103,6 +115,8 @@ def _converted(vr: str, value: Any, signed: bool) -> Element:
     """An element that pydicom has already converted while reading (the character set, mostly)."""
     if isinstance(value, bytes):
         return (vr, value)
+    if value is None:
+        value = []
     values = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
     if vr in ("US", "SS", "UL", "SL", "FL", "FD", "US or SS"):
         code = "SS" if vr == "US or SS" and signed else "US" if vr == "US or SS" else vr
@@ -121,13 +135,33 @@ def words(vr: str, *values: int) -> Element:
     return (vr, struct.pack(f"<{len(values)}{_NUMBERS[vr]}", *values))
 
 
+# The files of a series say the same again and again. Long values are not kept.
+_SHORT = 128
+
+
+@lru_cache(maxsize=2048)
+def _parts(value: bytes) -> tuple[str, ...]:
+    whole = value.decode("latin-1").strip(" \0")
+    return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
+
+
+@lru_cache(maxsize=2048)
+def _values(code: str, value: bytes) -> tuple[float, ...]:
+    try:
+        if code:
+            count = len(value) // struct.calcsize("<" + code)
+            return tuple(float(number) for number in struct.unpack_from(f"<{count}{code}", value))
+        return tuple(float(part) for part in _parts.__wrapped__(value))
+    except ValueError:
+        return ()
+
+
 def strings(elements: Elements, keyword: str) -> tuple[str, ...]:
     """Values of a text element without padding; () where it is absent, empty or not text."""
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
-    whole = element[1].decode("latin-1").strip(" \0")
-    return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
+    return (_parts if len(element[1]) <= _SHORT else _parts.__wrapped__)(element[1])
 
 
 def string(elements: Elements, keyword: str) -> str:
@@ -141,14 +175,8 @@ def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
-    code = _NUMBERS.get(element[0])
-    try:
-        if code is not None:
-            count = len(element[1]) // struct.calcsize("<" + code)
-            return tuple(float(value) for value in struct.unpack_from(f"<{count}{code}", element[1]))
-        return tuple(float(value) for value in strings(elements, keyword))
-    except ValueError:
-        return ()
+    code = _NUMBERS.get(element[0], "")
+    return (_values if len(element[1]) <= _SHORT else _values.__wrapped__)(code, element[1])
 
 
 def number(elements: Elements, keyword: str) -> float | None:
@@ -172,11 +200,11 @@ def encode(elements: Elements) -> bytes:
             value = b"".join(_item(encode(item)) for item in value)
         if len(value) % 2:
             value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-        if vr not in _LONG and len(value) > 0xFFFF:
+        if vr not in LONG_VRS and len(value) > 0xFFFF:
             vr = "UN"
         head = struct.pack("<HH2s", number_ >> 16, number_ & 0xFFFF, vr.encode())
         size = _UNDEFINED if isinstance(value, Encapsulated) else len(value)
-        length = struct.pack("<HL", 0, size) if vr in _LONG else struct.pack("<H", size)
+        length = struct.pack("<HL", 0, size) if vr in LONG_VRS else struct.pack("<H", size)
         parts += [head, length, value, _END_OF_SEQUENCE] if size == _UNDEFINED else [head, length, value]
     return b"".join(parts)
 

@@ -7,17 +7,19 @@ the per-frame functional groups, else from the shared ones. Pixels are not decod
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medn2n.core.catalogue import Scalar
 from medn2n.errors import InputError
 from medn2n.formats.dicom_acquisition import READ_FOR_ACQUISITION, acquisition
-from medn2n.formats.dicom_elements import Elements, items, number, numbers, plain, string, strings, tag, text
+from medn2n.formats.dicom_elements import Elements, items, number, numbers, string, strings, tag, text
+from medn2n.formats.dicom_part10 import Part10, read_part10
 from medn2n.formats.dicom_pixels import pixels_complete
 from medn2n.formats.dicom_verdict import component, fault
 
@@ -43,7 +45,7 @@ _KEYWORDS = (
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "ModalityLUTSequence", "ContributingEquipmentSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "ConcatenationUID", *READ_FOR_ACQUISITION,
+    "PerFrameFunctionalGroupsSequence", "ConcatenationUID",
 )  # fmt: skip
 
 
@@ -82,56 +84,88 @@ class Header:
     columns: int = 0
     instance_number: int = 0
     frames: tuple[Frame, ...] = ()
-    acquisition: Mapping[str, Scalar] = field(default_factory=dict)
     fault: tuple[str, str, str] | None = None
     own_output: bool = False
     padding: tuple[int | None, int | None] = (None, None)
 
+    @property
+    def acquisition(self) -> Mapping[str, Scalar]:
+        """How it was acquired, read from the file when asked: of a volume, only the first file is. InputError."""
+        with _opened(self.path) as file:
+            found = read_part10(file, _ACQUISITION)
+        return {} if found is None or not self.modality else acquisition(_with_first_frame(found.elements))
+
 
 def read_header(path: Path) -> Header:
-    """Read one file that starts as DICOM does. InputError NOT_DICOM or TRUNCATED where that is not possible."""
+    """Read one DICOM file. InputError NOT_DICOM, TRUNCATED, TOO_DEEP, TOO_LARGE or UNREADABLE where that is not
+    possible; where its series is known by then, that is the header's fault instead, since it is the series' too."""
+    header = header_if_dicom(path)
+    if header is None:
+        raise InputError("NOT_DICOM", "has no DICM mark, so that it is not DICOM. Export it again, or remove it.")
+    return header
+
+
+def header_if_dicom(path: Path) -> Header | None:
+    """The same, and None where the file does not start as DICOM does."""
+    with _opened(path) as file:
+        found = read_part10(file, _WANTED)
+        return None if found is None else _from_part10(path, file, found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, unbuffered; what goes wrong with it as InputError."""
     try:
-        with path.open("rb") as file:
-            dataset = dcmread(
-                file,
-                stop_before_pixels=True,
-                specific_tags=[tag(keyword) for keyword in _KEYWORDS],
-                force=False,
-            )
-            elements = plain(dataset, signed=_is_signed(dataset))
-            fill_identity(elements, dataset)
-            syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
-            whole = pixels_complete(file, os.fstat(file.fileno()).st_size, syntax, elements)
+        with open(path, "rb", buffering=0) as file:
+            yield file
     except InputError:
         raise
-    except Exception as error:  # damaged bytes make pydicom raise many kinds; none may stop a batch
+    except OSError:
+        raise InputError("UNREADABLE", "cannot be read. Check that it is still there and may be read.") from None
+    except Exception as error:  # damaged values make many kinds; none may stop a batch
         raise InputError(
             "NOT_DICOM", f"cannot be read as DICOM ({type(error).__name__}). Export it again, or remove it."
         ) from None
+
+
+def _from_part10(path: Path, file: BinaryIO, found: Part10) -> Header:
+    elements = found.elements
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        _identity(elements, keyword, string(found.meta, f"MediaStorage{keyword}"))
+    flaw = found.flaw
+    if flaw is not None and not (string(elements, "SOPClassUID") and string(elements, "SeriesInstanceUID")):
+        raise flaw
     if not string(elements, "SOPClassUID"):
         raise InputError("NOT_DICOM", "holds no SOP class, so that it is not a DICOM object. Export it again.")
-    return _header(path, elements, syntax, whole)
+    if flaw is None and found.oversized:
+        flaw = InputError("TOO_LARGE", "one value of its header is longer than 64 MB. Export it again.")
+    whole = False
+    if flaw is None:
+        file.seek(found.pixels_at)
+        whole = pixels_complete(file, os.fstat(file.fileno()).st_size, found.syntax, elements)
+        if not whole and not string(elements, "PhotometricInterpretation"):  # cut between two elements
+            flaw = InputError("TRUNCATED", "the file ends before its pixel data does. Copy or export it again.")
+    return _header(path, elements, found.syntax, whole, flaw)
 
 
 def fill_identity(elements: Elements, dataset: Dataset) -> None:
     """Some anonymisers empty SOP class and instance UID but leave the file's own copies: those then count."""
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        uid = str(getattr(dataset.file_meta, f"MediaStorage{keyword}", ""))
-        if uid and not string(elements, keyword):
-            elements[tag(keyword)] = text("UI", uid)
+        _identity(elements, keyword, str(getattr(dataset.file_meta, f"MediaStorage{keyword}", "")))
 
 
-def _is_signed(dataset: Dataset) -> bool:
-    if 0x00280103 not in dataset:
-        return False
-    return getattr(dataset.get_item(0x00280103), "value", b"") not in (b"", b"\0\0", 0, None)
+def _identity(elements: Elements, keyword: str, uid: str) -> None:
+    if uid and not string(elements, keyword):
+        elements[tag(keyword)] = text("UI", uid)
 
 
-def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
+def _header(path: Path, elements: Elements, syntax: str, whole: bool, flaw: InputError | None) -> Header:
     sop_class = string(elements, "SOPClassUID")
     modality = "CT" if sop_class in CT_CLASSES else "MR" if sop_class in MR_CLASSES else ""
     kind = {**CT_CLASSES, **MR_CLASSES}.get(sop_class, "")
     verdict = fault(elements, sop_class, modality, syntax, whole)
+    if flaw is not None and modality:  # what else the header would say of it is not known
+        verdict = ("refused", flaw.code, str(flaw))
     frames: tuple[Frame, ...] = ()
     if verdict is None:
         frames = _enhanced_frames(path, elements) if kind == "enhanced" else (_frame(path, 0, elements, [elements]),)
@@ -147,7 +181,6 @@ def _header(path: Path, elements: Elements, syntax: str, whole: bool) -> Header:
         columns=int(number(elements, "Columns") or 0),
         instance_number=int(number(elements, "InstanceNumber") or 0),
         frames=frames,
-        acquisition=acquisition(_with_first_frame(elements)) if modality else {},
         fault=verdict,
         own_output=any(
             string(item, "Manufacturer") == MANUFACTURER for item in items(elements, "ContributingEquipmentSequence")
@@ -177,6 +210,8 @@ _PASSES = (
     "NominalPercentageOfCardiacPhase", "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "ImageType", "KVP",
     "ConvolutionKernel", "AcquisitionTime",
 )  # fmt: skip
+_WANTED = frozenset(tag(keyword) for keyword in (*_KEYWORDS, *_CONTRAST, *_PASSES))
+_ACQUISITION = _WANTED | {tag(keyword) for keyword in READ_FOR_ACQUISITION}
 
 
 def _frame(path: Path, index: int, elements: Elements, groups: list[Elements]) -> Frame:

@@ -6,6 +6,7 @@ Verdicts: a volume; a volume whose slices are uneven (slice-wise only); passed o
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,11 +92,10 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
     kept, copies = [], []
     for same in grouped(headers, lambda header: header.sop_uid).values():
         first = min(same, key=lambda header: header.path)
-        content = first.path.read_bytes() if len(same) > 1 else b""
         for other in same:
             if other is first:
                 kept.append(other)
-            elif other.path.read_bytes() == content:
+            elif filecmp.cmp(first.path, other.path, shallow=False):
                 copies.append(other)
             else:
                 raise InputError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import lru_cache
+from math import isfinite
 from typing import TypeVar
 
 import numpy as np
@@ -27,11 +29,16 @@ def require_geometry(frame: Frame) -> None:
     """InputError NO_GEOMETRY or BAD_SCALING where a frame cannot be placed in space or scaled."""
     if len(frame.position) != 3 or len(frame.pixel_spacing) != 2 or len(frame.orientation) != 6:
         raise InputError("NO_GEOMETRY", "its header does not say where its slices lie. Export it again.")
-    if not np.isfinite((*frame.position, *frame.pixel_spacing)).all() or min(frame.pixel_spacing) <= 0:
+    if not all(map(isfinite, (*frame.position, *frame.pixel_spacing))) or min(frame.pixel_spacing) <= 0:
         raise InputError("NO_GEOMETRY", "position or pixel spacing are not usable numbers. Export it again.")
-    if frame.slope == 0 or not np.isfinite((frame.slope, frame.intercept)).all():
+    if frame.slope == 0 or not (isfinite(frame.slope) and isfinite(frame.intercept)):
         raise InputError("BAD_SCALING", "its rescale slope is zero or not a number. Export it again.")
-    slice_normal(frame.orientation)
+    _require_direction(frame.orientation)
+
+
+@lru_cache(maxsize=256)  # most frames of a study share one
+def _require_direction(orientation: tuple[float, ...]) -> None:
+    slice_normal(orientation)
 
 
 def by_direction(frames: Iterable[Frame]) -> list[list[Frame]]:
@@ -39,7 +46,8 @@ def by_direction(frames: Iterable[Frame]) -> list[list[Frame]]:
     clusters: list[list[Frame]] = []
     for frame in frames:
         for cluster in clusters:
-            if np.allclose(cluster[0].orientation, frame.orientation, rtol=0, atol=1e-4):
+            first = cluster[0].orientation
+            if first == frame.orientation or np.allclose(first, frame.orientation, rtol=0, atol=1e-4):
                 cluster.append(frame)
                 break
         else:

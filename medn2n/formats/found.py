@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,16 @@ from medn2n.formats import nifti
 from medn2n.formats.bids_dataset import raw_dataset, sorted_out
 from medn2n.formats.bids_names import is_part
 from medn2n.formats.bids_write import is_own_copy
-from medn2n.formats.dicom_elements import no_header_text
-from medn2n.formats.dicom_header import Header, read_header
+from medn2n.formats.dicom_header import Header, header_if_dicom
 from medn2n.formats.dicom_series import volumes
 from medn2n.formats.dicom_volume import DicomVolume, NotUsed
 from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
-_THREADS = 4  # waiting for a disk or a network share, not computing
+# For the waits on a disk or a network share. A pool of processes was slower on two cores: starting them and sending
+# the headers back cost more than it saved.
+_THREADS = 4
+_Kind: TypeAlias = Literal["nifti", "itk", "foreign"]
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -59,20 +62,17 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     if only is None and raw_dataset(root) is not None:
         walked, aside = _bids_images(walked, base)
         odd += aside
-    kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": []}
-    for path in walked:
-        kinds[_kind(path)].append(path)
+    looked = list(zip(walked, _look_at_all(walked), strict=True))
+    headers = [item for _, item in looked if isinstance(item, Header)]
+    outcomes = volumes(headers if own_output else [_own(header) for header in headers])
+    kinds = {kind: [path for path, item in looked if item == kind] for kind in get_args(_Kind)}
     own = [] if own_output else [path for path in kinds["nifti"] if is_own_copy(path)]
     if own:
         odd.append(_many(own, base, "OWN_OUTPUT", "made by medn2n: already denoised"))
         kinds["nifti"] = sorted({*kinds["nifti"]} - {*own})
-    headers, bad = _headers(kinds["dicom"], base)
-    if not own_output:
-        headers = [_own(header) for header in headers]
-    outcomes = volumes(headers)
     scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base)
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
-    unused += [*bad, *odd, *refused, *(_false_dicom(path, base) for path in kinds["false_dicom"])]
+    unused += [*odd, *refused, *(_refused(path, base, item) for path, item in looked if isinstance(item, InputError))]
     if kinds["foreign"]:
         unused.append(_many(kinds["foreign"], base, "FOREIGN_FILE", "not a CT or MR image file"))
     return Found(
@@ -110,11 +110,15 @@ def _walk(root: Path, below: str) -> tuple[list[Path], list[NotUsed]]:
             aside = [root / name for name in folders if not is_part(Path(name))]
             folders[:] = [name for name in folders if is_part(Path(name))]
         for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
-            path = Path(folder) / name
-            if path.is_symlink():
+            path = Path(folder, name)
+            try:
+                mode = os.lstat(path).st_mode
+            except OSError:  # gone since it was listed: reading it will say so
+                mode = stat.S_IFREG
+            if stat.S_ISLNK(mode):
                 (files if _regular_inside(path, inside) else links).append(path)
             else:
-                (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
+                (files if stat.S_ISREG(mode) else special).append(path)
     odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
     if aside:
         reason = "Folders beside the participants' (derivatives, source data, code): no raw images, not looked into."
@@ -150,46 +154,28 @@ def _many(paths: list[Path], base: Path, code: str, reason: str) -> NotUsed:
     return NotUsed(id=name, paths=tuple(sorted(paths)), status="passed", code=code, reason=sentence)
 
 
-def _kind(path: Path) -> str:
-    """By content first (DICOM often has no suffix), then by name. Windows sidecars of macOS ("._x") are foreign."""
+def _look_at_all(paths: list[Path]) -> list[Header | _Kind | InputError]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_look, paths, chunksize=16))
+
+
+def _look(path: Path) -> Header | _Kind | InputError:
+    """What one file is, opened once: by content first (DICOM often has no suffix), then by name. Windows sidecars of
+    macOS ("._x") are foreign."""
     name = path.name.lower()
-    if name.startswith("."):
-        return "foreign"
-    if name == "dicomdir":
+    if name.startswith(".") or name == "dicomdir":
         return "foreign"
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                return "dicom"
-    except OSError:
-        return "false_dicom" if name.endswith(_DICOM_NAMES) else "foreign"
+        header = header_if_dicom(path)
+    except InputError as error:
+        return error
+    if header is not None:
+        return header
     if name.endswith(_DICOM_NAMES):
-        return "false_dicom"
+        return InputError("NOT_DICOM", "named as DICOM but is not (no DICM mark). Export it again, or remove it.")
     if nifti.is_nifti(path):
-        if nifti.header_path(path) != path:
-            return "foreign" if not nifti.header_path(path).exists() else "nifti"
-        return "nifti"
+        return "nifti" if nifti.header_path(path) == path or nifti.header_path(path).exists() else "foreign"
     return "itk" if name.endswith(ITK_SUFFIXES) else "foreign"
-
-
-def _false_dicom(path: Path, base: Path) -> NotUsed:
-    reason = f"File {file_id(path, base)}: named as DICOM but is not (no DICM mark). Export it again, or remove it."
-    return NotUsed(id=file_id(path, base), paths=(path,), status="refused", code="NOT_DICOM", reason=reason)
-
-
-def _headers(paths: list[Path], base: Path) -> tuple[list[Header], list[NotUsed]]:
-    def one(path: Path) -> Header | NotUsed:
-        try:
-            return read_header(path)
-        except InputError as error:
-            name = file_id(path, base)
-            reason = f"File {name}: {error}"
-            return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=reason)
-
-    with no_header_text(), ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(one, paths, chunksize=16))
-    headers = [item for item in results if isinstance(item, Header)]
-    return headers, [item for item in results if isinstance(item, NotUsed)]
 
 
 def _own(header: Header) -> Header:
