@@ -32,10 +32,17 @@ class WrittenBack:
 
 
 def to_physical(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> FloatArray:
-    """float32 slope·stored + intercept, computed in float64 and rounded once."""
-    if slope == 1.0 and intercept == 0.0:
-        return stored.astype(np.float32)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    """float32 slope·stored + intercept, computed in float64 and rounded once. InputError BAD_SCALING where a number
+    would become infinite."""
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            if slope == 1.0 and intercept == 0.0:
+                return stored.astype(np.float32)
+            return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    except FloatingPointError:
+        raise InputError(
+            "BAD_SCALING", "Its values or their scaling exceed what 32-bit numbers hold (3.4e38). Export it again."
+        ) from None
 
 
 def stored_range(dtype: npt.DTypeLike, bits_stored: int | None = None) -> tuple[int, int]:

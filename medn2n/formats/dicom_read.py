@@ -12,6 +12,8 @@ import numpy.typing as npt
 from medn2n.core.scaling import outside_field, padding_range, to_physical
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
+from medn2n.formats.dicom_elements import Elements, no_header_text, plain
+from medn2n.formats.dicom_header import fill_identity
 from medn2n.formats.dicom_pixels import read_dataset, stored_frames, without_unused_bits
 from medn2n.formats.dicom_series import DicomVolume
 
@@ -28,7 +30,27 @@ def file_pixels(path: Path) -> tuple[Any, npt.NDArray[Any], int]:
     """(dataset, stored pixels as in the file (frames, rows, columns), BitsStored)."""
     dataset = read_dataset(path)
     pixels = stored_frames(dataset)
-    return dataset, pixels, int(dataset.BitsStored)
+    try:
+        bits = int(dataset.BitsStored)
+    except (AttributeError, TypeError, ValueError):  # the element is damaged; the text of such an error quotes it
+        bits = 0
+    if not 0 < bits <= pixels.dtype.itemsize * 8:
+        raise InputError("UNSUPPORTED_PIXELS", "its header does not say how many bits a pixel has. Export it again.")
+    return dataset, pixels, bits
+
+
+def file_elements(dataset: Any) -> Elements:
+    """Every element of a dataset as bytes. InputError UNREADABLE where one of them is damaged."""
+    try:
+        with no_header_text():
+            elements = plain(dataset, signed=bool(dataset.PixelRepresentation))
+            fill_identity(elements, dataset)
+    except Exception as error:  # damaged bytes make pydicom raise many kinds
+        raise InputError(
+            "UNREADABLE",
+            f"its header is damaged, so that no copy can be made ({type(error).__name__}). Export it again.",
+        ) from None
+    return elements
 
 
 def read_volume(volume: DicomVolume, base: Path) -> Volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medn2n.formats.dicom_elements import Elements, items, number, string, strings
+from medn2n.formats.reference import UID
 
 
 def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole: bool) -> tuple[str, str, str] | None:
@@ -13,7 +14,7 @@ def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole:
         return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
     if not modality:
         return "passed", "NOT_CT_MR", "not a CT or MR image (another kind of DICOM object)"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
+    if photometric not in ("", "MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
         return "passed", "COLOUR", "a colour image, not measured grey values"
     if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
         return "passed", "LOCALIZER", "a localizer (planning image)"
@@ -44,10 +45,15 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
     if not whole:
         return "refused", "TRUNCATED", "the file ends before its pixel data does. Copy or export it again."
     bits, high = number(elements, "BitsStored"), number(elements, "HighBit")
+    if not string(elements, "PhotometricInterpretation"):
+        return "refused", "UNSUPPORTED_PIXELS", "its header does not say whether it is grey or colour. Export it again."
     if number(elements, "BitsAllocated") not in (8, 16) or bits is None or high != bits - 1:
         return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
     if not string(elements, "SOPInstanceUID"):
         return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    if not all(_valid_uid(elements, f"{level}InstanceUID") for level in ("SOP", "Series", "Study")):
+        reason = "one of its UIDs is not digits and dots, at most 64 of them. Export it again, with valid UIDs."
+        return "refused", "BAD_UID", reason
     frames = int(number(elements, "NumberOfFrames") or 1)
     per_frame = len(items(elements, "PerFrameFunctionalGroupsSequence"))
     if frames > 1 and frames != per_frame:
@@ -59,6 +65,12 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
             "it is one part of a concatenation. Export it as one object.",
         )
     return None
+
+
+def _valid_uid(elements: Elements, keyword: str) -> bool:
+    """One UID of PS3.5 9.1's characters, or none: UIDs go into references, records and the copy."""
+    values = strings(elements, keyword)
+    return not values or (len(values) == 1 and UID.fullmatch(values[0]) is not None)
 
 
 def _component(elements: Elements, image_type: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _THREADS = 4  # waiting for a disk or a network share, not computing
+_LINK = ("LINK", "a link that leaves the folder, or to a folder: not followed")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -58,11 +59,13 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     if not own_output:
         headers = [_own(header) for header in headers]
     outcomes = volumes(headers)
-    scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base)
+    scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base, frozenset(walked) if root.is_dir() else None)
+    used = {path for scan in scans for path in scan.files}
+    foreign = [path for path in kinds["foreign"] if path not in used]
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
     unused += [*bad, *odd, *refused, *(_false_dicom(path, base) for path in kinds["false_dicom"])]
-    if kinds["foreign"]:
-        unused.append(_many(kinds["foreign"], base, "FOREIGN_FILE", "not a CT or MR image file"))
+    if foreign:
+        unused.append(_many(foreign, base, "FOREIGN_FILE", "not a CT or MR image file"))
     return Found(
         dicom=tuple(
             sorted(
@@ -81,27 +84,40 @@ def file_id(path: Path, base: Path) -> str:
 
 
 def _walk(root: Path) -> tuple[list[Path], list[NotUsed]]:
-    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened."""
+    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened; so are
+    folders that cannot be listed."""
     if not root.is_dir():
         if not root.exists():
             raise InputError("MISSING_FILE", "The input does not exist. Check the path.")
+        if not root.is_file():
+            raise InputError("SPECIAL_FILE", "The input is a pipe, socket or device. Give a file or a folder.")
         return [root], []
     files: list[Path] = []
-    links: list[Path] = []
-    special: list[Path] = []
+    odd: dict[tuple[str, str], list[Path]] = {}
     inside = root.resolve()
-    for folder, folders, names in os.walk(root):
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=closed.append):
         folders.sort()
         for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
             path = Path(folder) / name
-            if path.is_symlink():
-                (files if _regular_inside(path, inside) else links).append(path)
-            else:
-                (files if stat.S_ISREG(path.lstat().st_mode) else special).append(path)
-    odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
-    if special:
-        odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
-    return sorted(files), odd
+            verdict = _odd(path, inside)
+            odd.setdefault(verdict, []).append(path) if verdict else files.append(path)
+    unused = [_many(paths, root, code, reason) for (code, reason), paths in odd.items()]
+    if closed:
+        paths = [Path(os.fsdecode(error.filename)) for error in closed]
+        unused.append(replace(_many(paths, root, "UNREADABLE", "a folder that cannot be listed"), status="refused"))
+    return sorted(files), unused
+
+
+def _odd(path: Path, inside: Path) -> tuple[str, str] | None:
+    """Why a file is not opened (code, reason); None for a regular one."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return "VANISHED", "a file that went away while the folder was read"
+    if stat.S_ISLNK(mode):
+        return None if _regular_inside(path, inside) else _LINK
+    return None if stat.S_ISREG(mode) else ("SPECIAL_FILE", "a pipe, socket or device: not opened")
 
 
 def _regular_inside(path: Path, inside: Path) -> bool:
@@ -165,11 +181,16 @@ def _own(header: Header) -> Header:
     return replace(header, fault=fault) if header.own_output else header
 
 
-def _file_scans(niftis: list[Path], itks: list[Path], base: Path) -> tuple[list[FileScan], list[NotUsed]]:
+def _file_scans(
+    niftis: list[Path], itks: list[Path], base: Path, walked: frozenset[Path] | None
+) -> tuple[list[FileScan], list[NotUsed]]:
+    """walked: the files that may be opened; None: one file was asked for, and what belongs to it is not looked for."""
     scans: list[FileScan] = []
     refused: list[NotUsed] = []
     for item in (*_nifti_scans(niftis, base), *_itk_scans(itks, base)):
-        if isinstance(item, FileScan):
+        if isinstance(item, FileScan) and walked is not None and not walked.issuperset(item.files):
+            refused.append(_refused(item.path, base, InputError("LINK", "its voxels lie behind a link: not followed.")))
+        elif isinstance(item, FileScan):
             scans.append(item)
         else:
             refused.append(item)
@@ -218,7 +239,7 @@ def _itk_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
         yield FileScan(
             id=file_id(path, base),
             path=path,
-            files=(path,),
+            files=tuple(dict.fromkeys((path, header.data_path))),
             format="itk",
             modality=header.modality,
             shape=header.grid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def save(
     source = _source(volume)
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
-    _check_targets(targets, _source_files(source), overwrite)
+    _check_targets(targets, Path(output).absolute(), _source_files(source), overwrite)
     with Staged() as staged:
         if isinstance(source, DicomSource) and format != "nifti":
             made = (volume, source, provenance or Provenance())
@@ -151,15 +152,19 @@ def _check(volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype:
         raise UsageError("Only a scan that came as DICOM can be written as DICOM: nothing else holds its header.")
 
 
-def _check_targets(targets: tuple[Path, ...], sources: tuple[Path, ...], overwrite: bool) -> None:
-    """Never a source; a file in the way only if it is medn2n's own or the caller says so."""
+def _check_targets(targets: tuple[Path, ...], output: Path, sources: tuple[Path, ...], overwrite: bool) -> None:
+    """Never a source, nor behind a link that leads out of the output; a file in the way only if it is medn2n's own or
+    the caller says so. A link in the way is itself replaced, never what it leads to."""
+    inside = output.parent.resolve() if output in targets else output.resolve()
+    if not all(target.parent.resolve().is_relative_to(inside) for target in targets):
+        raise UsageError("A folder in the output is a link that leads out of it. Name another folder.")
     originals = {path.resolve() for path in sources}
     if len(set(targets)) < len(targets):
         raise UsageError("Two files would be written under one name. Name an output folder.")
     for target in targets:
         if target.resolve() in originals:
             raise UsageError("The output would replace its own source. Name another folder.")
-        if target.is_dir() or (target.exists() and not overwrite and not dicom_write.is_own_output(target)):
+        if target.is_dir() or (os.path.lexists(target) and not overwrite and not dicom_write.is_own_output(target)):
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
 
 
