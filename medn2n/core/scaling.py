@@ -83,7 +83,13 @@ def to_stored(
         raise InputError("NOT_FINITE", "The denoised scan holds NaN or infinity; nothing was written.")
     exact = (np.where(unchanged, np.float32(0), after).astype(np.float64) - intercept) / slope
     if original.dtype.kind == "f":
-        return WrittenBack(stored=np.where(unchanged, original, exact.astype(original.dtype)), clipped=0)
+        with np.errstate(over="ignore"):
+            changed = exact.astype(original.dtype)
+        if not np.isfinite(changed[~unchanged]).all():
+            raise InputError(
+                "NOT_FINITE", "The denoised scan exceeds what its file's numbers hold. Use --dtype float32."
+            )
+        return WrittenBack(stored=np.where(unchanged, original, changed), clipped=0)
     low, high = stored_range(original.dtype, bits_stored)
     rounded = np.rint(exact)
     outside = ~unchanged & ((rounded < low) | (rounded > high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydicom.encaps import generate_frames
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from medn2n.errors import InputError
 from medn2n.formats.codestream import frame_size
@@ -39,9 +40,11 @@ def pixels_complete(file: BinaryIO, size: int, syntax: str, elements: Elements) 
     pixels = (number(elements, "NumberOfFrames") or 1) * (number(elements, "SamplesPerPixel") or 1)
     for keyword in ("Rows", "Columns"):
         pixels *= number(elements, keyword) or 0
+    if not 0 < pixels < math.inf:  # a damaged header may hold any number
+        return False
     needed = int(pixels * (number(elements, "BitsAllocated") or 0) / 8)
     if syntax == _DEFLATED:
-        check_size(int(pixels), needed // max(int(pixels), 1), size, "deflate")
+        check_size(int(pixels), needed // int(pixels), size, "deflate")
         return True
     endian = ">" if syntax == _BIG_ENDIAN else "<"
     head = file.read(12)
@@ -50,17 +53,19 @@ def pixels_complete(file: BinaryIO, size: int, syntax: str, elements: Elements) 
     if syntax == _IMPLICIT:
         file.seek(8 - len(head), os.SEEK_CUR)
         length = struct.unpack("<L", head[4:8])[0]
-    elif len(head) < 12:
+    elif len(head) < 12 or head[4:6] not in (b"OB", b"OW"):
         return False
     else:
         length = struct.unpack(endian + "L", head[8:12])[0]
     if length != _UNDEFINED:
+        if UID(syntax).is_transfer_syntax and UID(syntax).is_encapsulated:
+            return False
         return length >= needed and file.tell() + needed <= size
     start = file.tell()
     if not _fragments_complete(file, size):
         return False
     coding: Coding = "rle" if syntax == RLELossless else "jpeg"
-    check_size(int(pixels), needed // max(int(pixels), 1), file.tell() - start, coding)
+    check_size(int(pixels), needed // int(pixels), file.tell() - start, coding)
     return True
 
 
@@ -141,11 +146,11 @@ def _require_plausible(dataset: FileDataset) -> np.dtype[Any]:
     frames = int(dataset.get("NumberOfFrames") or 1)
     dtype = np.dtype(f"{'i' if dataset.PixelRepresentation else 'u'}{bits // 8}")
     syntax, data = dataset.file_meta.TransferSyntaxUID, dataset.PixelData
+    if not get_decoder(syntax).is_available:
+        raise NotImplementedError
     if not syntax.is_encapsulated:
         check_size(rows * columns * frames, dtype.itemsize, len(data), "plain")
         return dtype
-    if not get_decoder(syntax).is_available:
-        raise NotImplementedError
     check_size(rows * columns * frames, dtype.itemsize, len(data), "rle" if syntax == RLELossless else "jpeg")
     table = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
     offsets = table if all(table) else None

@@ -239,8 +239,7 @@ def _one_file_one_volume(name: str, found: list[Outcome], by_path: Mapping[Path,
     """A file is written back whole, so all its frames must be in one volume: time points become the T axis of
     one; anything else that shares a file (echoes, stacks) is refused."""
     multi = [item for item in found if isinstance(item, DicomVolume) and item.headers[0].kind == "enhanced"]
-    shared = {path for path, n in _counts(header.path for item in multi for header in item.headers).items() if n > 1}
-    together = [item for item in multi if any(header.path in shared for header in item.headers)]
+    together = [item for item in multi if _frames_in(item.headers) > sum(map(len, item.frames))]
     if not together:
         return found
     others = [item for item in found if item not in together]
@@ -251,21 +250,19 @@ def _one_file_one_volume(name: str, found: list[Outcome], by_path: Mapping[Path,
         and item.frames[0][0].contrast == first.frames[0][0].contrast
         for item in together
     )
-    if alike and len(together) == len(multi):
+    files = _files_of((frame for item in together for slot in item.frames for frame in slot), by_path)
+    whole = _frames_in(files) == sum(len(slot) for item in together for slot in item.frames)
+    if alike and whole and len(together) == len(multi):
         planes = zip(*(item.frames for item in together), strict=True)
         frames = tuple(tuple(plane[0] for plane in slot) for slot in planes)
-        files = tuple(_files_of((frame for slot in frames for frame in slot), by_path))
-        return [*others, replace(first, frames=frames, headers=files)]
-    files = tuple(_files_of((slot[0] for item in together for slot in item.frames), by_path))
-    reason = f"one multi-frame file holds {len(together)} different volumes. Export each as its own series."
+        return [*others, replace(first, frames=frames, headers=tuple(files))]
+    holds = f"holds {len(together)} different volumes" if whole else "holds frames that fit into no volume"
+    reason = f"one multi-frame file {holds}. Export each volume as its own series."
     return [*others, not_used(name, files, "refused", "ENHANCED_UNSUPPORTED", reason, files[0].series_uid)]
 
 
-def _counts(paths: Iterable[Path]) -> dict[Path, int]:
-    counts: dict[Path, int] = {}
-    for path in paths:
-        counts[path] = counts.get(path, 0) + 1
-    return counts
+def _frames_in(headers: Iterable[Header]) -> int:
+    return sum(len(header.frames) for header in headers)
 
 
 def _numbered(found: list[Outcome]) -> list[Outcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medn2n.formats.dicom_elements import Elements, items, number, string, strings
+from medn2n.formats.dicom_elements import Elements, items, number, numbers, string, strings
 from medn2n.formats.reference import UID
 
 
@@ -51,6 +51,8 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
         return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
     if not string(elements, "SOPInstanceUID"):
         return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    if not _scaling_is_numbers(elements):
+        return "refused", "BAD_SCALING", "its rescale slope or intercept is not one number. Export it again."
     if not all(_valid_uid(elements, f"{level}InstanceUID") for level in ("SOP", "Series", "Study")):
         reason = "one of its UIDs is not digits and dots, at most 64 of them. Export it again, with valid UIDs."
         return "refused", "BAD_UID", reason
@@ -65,6 +67,17 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
             "it is one part of a concatenation. Export it as one object.",
         )
     return None
+
+
+def _scaling_is_numbers(elements: Elements) -> bool:
+    """A slope that is there but cannot be read is not the same as none: of the image, or of any of its frames."""
+    groups = [*items(elements, "SharedFunctionalGroupsSequence"), *items(elements, "PerFrameFunctionalGroupsSequence")]
+    holders = [elements, *(item for group in groups for item in items(group, "PixelValueTransformationSequence"))]
+    return not any(
+        strings(holder, keyword) and len(numbers(holder, keyword)) != 1
+        for holder in holders
+        for keyword in ("RescaleSlope", "RescaleIntercept")
+    )
 
 
 def _valid_uid(elements: Elements, keyword: str) -> bool:

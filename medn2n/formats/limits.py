@@ -48,10 +48,10 @@ def check_size(voxels: int, bytes_each: int, packed: int, coding: Coding) -> Non
 def inflated(packed: bytes, *, wbits: int = -15, most: int | None = None) -> bytes:
     """What a deflate stream holds (wbits as in zlib: −15 raw, 47 gzip or zlib by its first bytes).
 
-    Inflates at most `most` bytes (default: FREE_BYTES, or what is plausible for its length): InputError TOO_LARGE;
+    Inflates at most `most` bytes (default: what FREE_BYTES of voxels take, or what is plausible): InputError TOO_LARGE;
     TRUNCATED where the stream is damaged, by its checksum too, or ends early.
     """
-    most = most or max(FREE_BYTES, int(_PLAUSIBLE["deflate"] * len(packed)))
+    most = most or max(FREE_BYTES // 4, int(_PLAUSIBLE["deflate"] * len(packed)))
     stream = zlib.decompressobj(wbits)
     try:
         data = stream.decompress(packed, most)

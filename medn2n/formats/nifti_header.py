@@ -107,11 +107,11 @@ def read_header(path: Path) -> NiftiHeader:
             dtype = header.get_data_dtype()
             slope, intercept = header.get_slope_inter()
             affine = np.array(header.get_best_affine(), dtype=np.float64)
+            affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     except Exception as error:  # nibabel's own kinds, which may quote the header
         raise InputError(
             "UNREADABLE", f"its NIfTI header is not valid ({type(error).__name__}). Convert it again."
         ) from None
-    affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     if not usable_affine(affine):
         raise InputError("BAD_GEOMETRY", "its affine is singular or not finite. Convert it again from its source.")
     grid, dtype = _grid(shape), _real(dtype)

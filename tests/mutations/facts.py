@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
 from medn2n.formats.dicom_elements import no_header_text
@@ -64,8 +65,16 @@ def _raw(ds: Any) -> tuple[Any, ...]:
 
 
 def _text(ds: Any, keyword: str) -> str:
-    value = ds.get(keyword)
-    return "" if value is None else str(value)
+    """A value as it stands: text without its padding, or a number; "" where it is empty or not there."""
+    key = tag_for_keyword(keyword)
+    element = ds.get_item(key) if key in ds else None
+    value = "" if element is None or element.value is None else element.value
+    if isinstance(value, bytes):
+        little = ds.file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.2"
+        words = value if value.strip(b" \0-+.0123456789eE\\") or len(value) != 2 else b""
+        number = len(value) == 2 and keyword.startswith(("Bits", "Pixel"))
+        return str(int.from_bytes(value, "little" if little else "big")) if number else words.decode("latin-1").strip()
+    return str(value)
 
 
 def nifti_facts(header: Path, data: Path) -> Facts:
@@ -101,12 +110,13 @@ def _four(grid: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def text_facts(path: Path) -> Facts:
-    """Of a NRRD or MetaImage header: the last line that names the sizes."""
-    head = path.read_bytes()[:4000]
-    key = rb"^sizes:\s*(.*)$" if path.suffix in (".nrrd", ".nhdr") else rb"^DimSize\s*=\s*(.*)$"
-    lines = re.findall(key, head, re.MULTILINE)
-    grid = tuple(int(float(word)) for word in lines[-1].split())
-    return Facts(_four(grid), ())
+    """Of a NRRD or MetaImage header: the line that names the sizes."""
+    head = path.read_bytes()
+    nrrd = path.suffix in (".nrrd", ".nhdr")
+    head = re.split(rb"\n\r?\n" if nrrd else rb"\nElementDataFile", head)[0]
+    key = rb"^sizes:\s*(.*)$" if nrrd else rb"^DimSize\s*=\s*(.*)$"
+    (line,) = re.findall(key, head, re.MULTILINE | re.IGNORECASE)
+    return Facts(_four(tuple(int(float(word)) for word in line.split())), ())
 
 
 def facts_of(path: Path, kind: str) -> Facts:
