@@ -28,6 +28,9 @@ _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL":
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 
+_TEXT = {"RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
+_BINARY = {"Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"}
+
 
 class Encapsulated(bytes):
     """The items of encapsulated pixel data, offset table first (PS3.5 A.4); written with undefined length."""
@@ -137,11 +140,14 @@ def string(elements: Elements, keyword: str) -> str:
 
 
 def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
-    """Values of a DS, IS or binary number element of any length; () where absent or not numbers."""
+    """Values of a DS, IS or binary number element of any length; () where absent or not numbers, and where what
+    decides shape, place or scaling is written as text instead of binary, or the other way round: it is damaged."""
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
     code = _NUMBERS.get(element[0])
+    if keyword in (_BINARY if code is None else _TEXT):
+        return ()
     try:
         if code is not None:
             count = len(element[1]) // struct.calcsize("<" + code)

@@ -107,6 +107,7 @@ def run(count: int, seed: int = 0, jobs: int = 2) -> Tally:
                     tally.add(said)
                 continue
             waiting.unregister(child.stdout)
+            child.stdout.close()
             code = child.wait()
             if code or state["busy"]:
                 if not state["busy"]:
