@@ -138,11 +138,11 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
     kept, copies = [], []
     for same in grouped(headers, lambda header: header.sop_uid).values():
         first = min(same, key=lambda header: header.path)
-        content = first.path.read_bytes() if len(same) > 1 else b""
+        content = _content(first) if len(same) > 1 else b""
         for other in same:
             if other is first:
                 kept.append(other)
-            elif other.path.read_bytes() == content:
+            elif _content(other) == content:
                 copies.append(other)
             else:
                 raise InputError(
@@ -150,6 +150,13 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
                     "two files carry the same SOP Instance UID but differ. Keep the right one of them.",
                 )
     return kept, copies
+
+
+def _content(header: Header) -> bytes:
+    try:
+        return header.path.read_bytes()
+    except OSError:
+        raise InputError("UNREADABLE", "one of its files went away while it was read. Catalogue again.") from None
 
 
 def _parts(name: str, headers: list[Header]) -> list[Outcome]:

@@ -21,6 +21,8 @@ from medn2n.log import keyed_id
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _THREADS = 4  # waiting for a disk or a network share, not computing
+_NOT_DICOM = InputError("NOT_DICOM", "named as DICOM but is not (no DICM mark). Export it again, or remove it.")
+_CLOSED = InputError("UNREADABLE", "cannot be opened. Check its permissions, and that it is still there.")
 _LINK = ("LINK", "a link that leaves the folder, or to a folder: not followed")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -52,7 +54,7 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     own_output: take what medn2n wrote as scans too, which a batch passes over."""
     walked, odd = (sorted(only), []) if only is not None else _walk(root)
     base = root if root.is_dir() else root.parent
-    kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": []}
+    kinds: dict[str, list[Path]] = {"dicom": [], "nifti": [], "itk": [], "foreign": [], "false_dicom": [], "closed": []}
     for path in walked:
         kinds[_kind(path)].append(path)
     headers, bad = _headers(kinds["dicom"], base)
@@ -63,7 +65,8 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     used = {path for scan in scans for path in scan.files}
     foreign = [path for path in kinds["foreign"] if path not in used]
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
-    unused += [*bad, *odd, *refused, *(_false_dicom(path, base) for path in kinds["false_dicom"])]
+    unused += [*bad, *odd, *refused, *(_refused(path, base, _NOT_DICOM) for path in kinds["false_dicom"])]
+    unused += [_refused(path, base, _CLOSED) for path in kinds["closed"]]
     if foreign:
         unused.append(_many(foreign, base, "FOREIGN_FILE", "not a CT or MR image file"))
     return Found(
@@ -146,7 +149,7 @@ def _kind(path: Path) -> str:
             if file.read(132)[128:] == b"DICM":
                 return "dicom"
     except OSError:
-        return "false_dicom" if name.endswith(_DICOM_NAMES) else "foreign"
+        return "closed"
     if name.endswith(_DICOM_NAMES):
         return "false_dicom"
     if nifti.is_nifti(path):
@@ -156,19 +159,12 @@ def _kind(path: Path) -> str:
     return "itk" if name.endswith(ITK_SUFFIXES) else "foreign"
 
 
-def _false_dicom(path: Path, base: Path) -> NotUsed:
-    reason = f"File {file_id(path, base)}: named as DICOM but is not (no DICM mark). Export it again, or remove it."
-    return NotUsed(id=file_id(path, base), paths=(path,), status="refused", code="NOT_DICOM", reason=reason)
-
-
 def _headers(paths: list[Path], base: Path) -> tuple[list[Header], list[NotUsed]]:
     def one(path: Path) -> Header | NotUsed:
         try:
             return read_header(path)
         except InputError as error:
-            name = file_id(path, base)
-            reason = f"File {name}: {error}"
-            return NotUsed(id=name, paths=(path,), status="refused", code=error.code, reason=reason)
+            return _refused(path, base, error)
 
     with no_header_text(), ThreadPoolExecutor(_THREADS) as pool:
         results = list(pool.map(one, paths, chunksize=16))
