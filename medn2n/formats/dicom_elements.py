@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeAlias
@@ -59,13 +59,13 @@ def tag(keyword: str) -> int:
     return int(number)
 
 
-def plain(dataset: Dataset, *, signed: bool = False) -> Elements:
+def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = ()) -> Elements:
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
-    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6).
+    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). only: tags; () for all.
     """
     elements: Elements = {}
-    for key in list(dataset.keys()):
+    for key in [key for key in dataset.keys() if not only or key in only]:  # noqa: SIM118  # keys convert nothing
         element = dataset.get_item(key)
         number = int(key)
         if isinstance(element, RawDataElement):

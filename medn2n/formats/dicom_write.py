@@ -72,7 +72,7 @@ def _derived_file(
     derivation: Derivation,
     syntax: Syntax,
 ) -> DerivedFile:
-    dataset, pixels, bits = file_pixels(header.path)
+    dataset, pixels, bits = file_pixels(header)
     elements = file_elements(dataset)
     if string(elements, "SOPInstanceUID") != header.sop_uid or len(pixels) != len(header.frames):
         raise InputError("CHANGED_FILE", "A source file has changed since it was loaded. Load the series again.")
