@@ -24,6 +24,8 @@ Elements: TypeAlias = dict[int, Element]
 _UNDEFINED = 0xFFFFFFFF
 _END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+_SHORT = {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
+          "UI", "UL", "US"}  # fmt: skip
 _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -63,6 +65,7 @@ def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = ())
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
     signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). only: tags; () for all.
+    ValueError for a VR that is none, and whatever pydicom raises for damaged elements.
     """
     elements: Elements = {}
     for key in [key for key in dataset.keys() if not only or key in only]:  # noqa: SIM118  # keys convert nothing
@@ -70,6 +73,8 @@ def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = ())
         number = int(key)
         if isinstance(element, RawDataElement):
             vr = _vr(number, element.VR, signed)
+            if vr not in _LONG and vr not in _SHORT and not (number >> 16) & 1:
+                raise ValueError("a VR that the standard does not know")  # a copy with it could not be read
             if vr != "SQ":
                 value = bytes(element.value or b"")
                 elements[number] = (vr, value if element.is_little_endian else _swapped(vr, value))

@@ -70,10 +70,10 @@ def _text(ds: Any, keyword: str) -> str:
     element = ds.get_item(key) if key in ds else None
     value = "" if element is None or element.value is None else element.value
     if isinstance(value, bytes):
+        if not keyword.startswith(("Bits", "Pixel")):
+            return value.decode("latin-1").strip()
         little = ds.file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.2"
-        words = value if value.strip(b" \0-+.0123456789eE\\") or len(value) != 2 else b""
-        number = len(value) == 2 and keyword.startswith(("Bits", "Pixel"))
-        return str(int.from_bytes(value, "little" if little else "big")) if number else words.decode("latin-1").strip()
+        return str(int.from_bytes(value, "little" if little else "big"))
     return str(value)
 
 
