@@ -7,6 +7,7 @@ header text in the message. What medn2n copies, it therefore never converts. PS3
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import warnings
 from collections.abc import Collection, Iterator
@@ -65,7 +66,7 @@ def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = ())
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
     signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). only: tags; () for all.
-    ValueError for a VR that is none, and whatever pydicom raises for damaged elements.
+    ValueError for a group or VR that is none, and whatever pydicom raises for damaged elements.
     """
     elements: Elements = {}
     for key in [key for key in dataset.keys() if not only or key in only]:  # noqa: SIM118  # keys convert nothing
@@ -73,8 +74,8 @@ def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = ())
         number = int(key)
         if isinstance(element, RawDataElement):
             vr = _vr(number, element.VR, signed)
-            if vr not in _LONG and vr not in _SHORT and not (number >> 16) & 1:
-                raise ValueError("a VR that the standard does not know")  # a copy with it could not be read
+            if not number >> 16 or (vr not in _LONG and vr not in _SHORT and not (number >> 16) & 1):
+                raise ValueError("a group or VR that no data set has")  # a copy with it could not be read
             if vr != "SQ":
                 value = bytes(element.value or b"")
                 elements[number] = (vr, value if element.is_little_endian else _swapped(vr, value))
@@ -157,7 +158,8 @@ def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
         if code is not None:
             count = len(element[1]) // struct.calcsize("<" + code)
             return tuple(float(value) for value in struct.unpack_from(f"<{count}{code}", element[1]))
-        return tuple(float(value) for value in strings(elements, keyword))
+        values = tuple(float(value) for value in strings(elements, keyword))
+        return values if all(map(math.isfinite, values)) else ()  # Python reads "nan" and "1e400", the standard not
     except ValueError:
         return ()
 
