@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.errors import InputError
-from medn2n.formats.limits import check_size, inflated
+from medn2n.formats.limits import Coding, check_size, inflated
 
 _MOST_HEADER = 1 << 20
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
@@ -85,8 +85,8 @@ def read_text_header(path: Path) -> TextHeader:
         raise InputError("UNREADABLE", f"cannot be read ({type(error).__name__}). Check that it is there.") from None
     if len(header.sizes) not in (2, 3, 4) or min(header.sizes) < 1:
         raise InputError("UNSUPPORTED_SHAPE", f"has {len(header.sizes)} axes, expected 2, 3 or 4, none of them empty.")
-    coding = "deflate" if header.compressed else "plain"
-    check_size(math.prod(header.sizes), header.dtype.itemsize, max(0, packed), coding)  # type: ignore[arg-type]
+    coding: Coding = "deflate" if header.compressed else "plain"
+    check_size(math.prod(header.sizes), header.dtype.itemsize, max(0, packed), coding)
     return header
 
 
@@ -175,7 +175,8 @@ def _meta(data: bytes, path: Path) -> TextHeader:
         name, mark, value = (part.strip() for part in line.partition("="))
         if not line.strip():
             continue
-        if not mark or name in fields or not re.fullmatch(r"[A-Za-z][\w .\[\]-]*", name) or "\0" in value:
+        # Keys of other programs ("0008|0060") are theirs; longer ones than MetaIO's own buffers hold it never sees.
+        if not mark or name in fields or not re.fullmatch(r"[ -~]{1,200}", name) or "\0" in value or len(value) > 8000:
             raise _DAMAGED
         fields[name] = value
     axes = int(fields["NDims"]) if fields.get("NDims") in ("2", "3", "4") else 0

@@ -19,14 +19,14 @@ from typing import Literal
 
 from medn2n.errors import InputError
 
-Coding = Literal["plain", "deflate", "rle", "jpeg", "any"]
+Coding = Literal["plain", "deflate", "rle", "jpeg"]
 
 FREE_BYTES = 256 << 20
 MOST_BYTES = 128 << 30
 _MOST: dict[Coding, float] = {
-    "plain": 1, "deflate": 1032, "rle": 64, "jpeg": float("inf"), "any": float("inf"),
+    "plain": 1, "deflate": 1032, "rle": 64, "jpeg": float("inf"),
 }  # fmt: skip
-_PLAUSIBLE: dict[Coding, float] = {"plain": 1, "deflate": 100, "rle": 20, "jpeg": 200, "any": 200}
+_PLAUSIBLE: dict[Coding, float] = {"plain": 1, "deflate": 100, "rle": 20, "jpeg": 200}
 
 
 def check_size(voxels: int, bytes_each: int, packed: int, coding: Coding) -> None:
