@@ -100,6 +100,8 @@ def read_header(path: Path) -> NiftiHeader:
     kind, size, single = _kind(block)
     header = kind(block[:size], check=False)
     data_path = path if single else _image_of(path)
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise InputError("UNREADABLE", "its NIfTI header does not say how many axes it has. Convert it again.")
     try:
         with np.errstate(all="ignore"):
             offset = max(int(header["vox_offset"]), size if single else 0)
