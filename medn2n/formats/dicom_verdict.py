@@ -52,7 +52,7 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
     if not string(elements, "SOPInstanceUID"):
         return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
     if not _scaling_is_numbers(elements):
-        return "refused", "BAD_SCALING", "its rescale slope or intercept is not one number. Export it again."
+        return "refused", "BAD_SCALING", "its rescale slope and intercept are not one number each. Export it again."
     if not all(_valid_uid(elements, f"{level}InstanceUID") for level in ("SOP", "Series", "Study")):
         reason = "one of its UIDs is not digits and dots, at most 64 of them. Export it again, with valid UIDs."
         return "refused", "BAD_UID", reason
@@ -70,14 +70,16 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
 
 
 def _scaling_is_numbers(elements: Elements) -> bool:
-    """A slope that is there but cannot be read is not the same as none: of the image, or of any of its frames."""
+    """Slope and intercept come together (PS3.3 C.11.1.1.2); one that is there but cannot be read is not the same as
+    none. Of the image, or of any of its frames."""
     groups = [*items(elements, "SharedFunctionalGroupsSequence"), *items(elements, "PerFrameFunctionalGroupsSequence")]
     holders = [elements, *(item for group in groups for item in items(group, "PixelValueTransformationSequence"))]
-    return not any(
-        strings(holder, keyword) and len(numbers(holder, keyword)) != 1
-        for holder in holders
-        for keyword in ("RescaleSlope", "RescaleIntercept")
-    )
+    for holder in holders:
+        counts = [len(numbers(holder, keyword)) for keyword in ("RescaleSlope", "RescaleIntercept")]
+        given = any(strings(holder, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+        if given and counts != [1, 1]:
+            return False
+    return True
 
 
 def _valid_uid(elements: Elements, keyword: str) -> bool:
