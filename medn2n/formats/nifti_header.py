@@ -100,12 +100,10 @@ def read_header(path: Path) -> NiftiHeader:
     kind, size, single = _kind(block)
     header = kind(block[:size], check=False)
     data_path = path if single else _image_of(path)
-    if not 1 <= int(header["dim"][0]) <= 7:
-        raise InputError("UNREADABLE", "its NIfTI header does not say how many axes it has. Convert it again.")
     try:
         with np.errstate(all="ignore"):
             offset = max(int(header["vox_offset"]), size if single else 0)
-            shape = tuple(int(length) for length in header.get_data_shape())
+            shape = _shape(header)
             dtype = header.get_data_dtype()
             slope, intercept = header.get_slope_inter()
             affine = np.array(header.get_best_affine(), dtype=np.float64)
@@ -132,6 +130,13 @@ def read_header(path: Path) -> NiftiHeader:
         affine=affine,
         is_label=int(header["intent_code"]) == _LABEL_INTENT,
     )
+
+
+def _shape(header: Any) -> tuple[int, ...]:
+    """ValueError for a number of axes that nibabel would take for another."""
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise ValueError("number of axes")
+    return tuple(int(length) for length in header.get_data_shape())
 
 
 def _require_plausible(data_path: Path, offset: int, grid: tuple[int, ...], dtype: np.dtype[Any]) -> None:
