@@ -17,10 +17,10 @@ def keyed_id(text: str, prefix: str = "s") -> str:
     """A short stable name for `text` that does not reveal it: prefix + "-" + 10 hex digits of HMAC-SHA256.
 
     The key is the site's own secret in the environment variable MEDN2N_SITE_KEY; without it the ids are still
-    stable, but somebody who guesses the text can confirm the guess.
+    stable, but somebody who guesses the text can confirm the guess. `text` may be a file name that is not UTF-8.
     """
     key = os.environ.get("MEDN2N_SITE_KEY", "medn2n").encode()
-    return f"{prefix}-{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:10]}"
+    return f"{prefix}-{hmac.new(key, text.encode(errors='surrogateescape'), hashlib.sha256).hexdigest()[:10]}"
 
 
 class _JsonLines(logging.Formatter):

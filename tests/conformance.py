@@ -11,7 +11,7 @@ import pydicom
 from pydicom.datadict import keyword_for_tag
 
 from medn2n.formats.dicom_elements import Elements, no_header_text, plain, tag
-from medn2n.formats.dicom_read import file_pixels
+from medn2n.formats.dicom_pixels import read_dataset, stored_frames
 
 # All that a derived object may differ in, at top level; inside functional groups see NESTED. Everything else must be
 # there, with the same bytes. medn2n/docs/dicom_conformance_statement.md says why for each.
@@ -85,8 +85,9 @@ def _difference(word: str, before: bytes | list[Elements], after: bytes | list[E
 
 def same_pixels(source: Path, copy: Path) -> bool:
     """Whether both files hold the same pixel words to the bit."""
-    (_, before, bits), (_, after, other) = file_pixels(source), file_pixels(copy)
-    return before.dtype == after.dtype and bits == other and np.array_equal(before, after)
+    one, two = (read_dataset(path) for path in (source, copy))
+    before, after = stored_frames(one), stored_frames(two)
+    return before.dtype == after.dtype and one.BitsStored == two.BitsStored and np.array_equal(before, after)
 
 
 def in_step(copy: Path) -> bool:

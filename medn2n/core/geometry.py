@@ -137,7 +137,8 @@ def dicom_affine(
     single_step_mm: float = 1.0,
 ) -> npt.NDArray[np.float64]:
     """4×4 voxel (i,j,k) → RAS mm. PS3.3 C.7.6.2.1.1, with the slice step from the corners themselves, so that a
-    tilted gantry's shear is in it. single_step_mm: thickness of a lone slice, which has no neighbour."""
+    tilted gantry's shear is in it. single_step_mm: thickness of a lone slice, which has no neighbour. InputError
+    BAD_GEOMETRY."""
     orientation = np.asarray(orientation, dtype=np.float64)
     between_rows, between_columns = np.asarray(pixel_spacing, dtype=np.float64)
     first = np.asarray(first_corner, dtype=np.float64)
@@ -147,8 +148,11 @@ def dicom_affine(
     if slices > 1:
         affine[:3, 2] = (np.asarray(last_corner, dtype=np.float64) - first) / (slices - 1)
     else:
-        affine[:3, 2] = slice_normal(orientation) * single_step_mm
+        with np.errstate(all="ignore"):  # an infinite thickness is refused below
+            affine[:3, 2] = slice_normal(orientation) * single_step_mm
     affine[:3, 3] = first
+    if not usable_affine(affine):
+        raise InputError("BAD_GEOMETRY", "its slices' places and sizes are not usable numbers. Export it again.")
     return RAS_FROM_LPS @ affine
 
 
@@ -164,7 +168,8 @@ def usable_affine(affine: npt.NDArray[np.float64]) -> bool:
     """True for a finite affine whose three voxel axes span space."""
     if not np.isfinite(affine).all():
         return False
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths.min() < 1e-6:
-        return False
-    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-4)
+    with np.errstate(all="ignore"):  # axes of 1e200 mm are not usable either, and need no warning
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        if not np.isfinite(lengths).all() or lengths.min() < 1e-6:
+            return False
+        return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-4)

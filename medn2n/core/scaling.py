@@ -32,10 +32,17 @@ class WrittenBack:
 
 
 def to_physical(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> FloatArray:
-    """float32 slope·stored + intercept, computed in float64 and rounded once."""
-    if slope == 1.0 and intercept == 0.0:
-        return stored.astype(np.float32)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    """float32 slope·stored + intercept, computed in float64 and rounded once. InputError BAD_SCALING where a number
+    would become infinite."""
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            if slope == 1.0 and intercept == 0.0:
+                return stored.astype(np.float32)
+            return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    except FloatingPointError:
+        raise InputError(
+            "BAD_SCALING", "Its values or their scaling exceed what 32-bit numbers hold (3.4e38). Export it again."
+        ) from None
 
 
 def stored_range(dtype: npt.DTypeLike, bits_stored: int | None = None) -> tuple[int, int]:
@@ -76,7 +83,7 @@ def to_stored(
         raise InputError("NOT_FINITE", "The denoised scan holds NaN or infinity; nothing was written.")
     exact = (np.where(unchanged, np.float32(0), after).astype(np.float64) - intercept) / slope
     if original.dtype.kind == "f":
-        return WrittenBack(stored=np.where(unchanged, original, exact.astype(original.dtype)), clipped=0)
+        return _as_floats(exact, original, unchanged)
     low, high = stored_range(original.dtype, bits_stored)
     rounded = np.rint(exact)
     outside = ~unchanged & ((rounded < low) | (rounded > high))
@@ -84,6 +91,14 @@ def to_stored(
     if padding is not None:
         _leave_padding(whole, exact, ~unchanged, padding, (low, high))
     return WrittenBack(stored=np.where(unchanged, original, whole), clipped=int(outside.sum()))
+
+
+def _as_floats(exact: npt.NDArray[np.float64], original: Stored, unchanged: Mask) -> WrittenBack:
+    with np.errstate(over="ignore"):
+        changed = exact.astype(original.dtype)
+    if not np.isfinite(changed[~unchanged]).all():
+        raise InputError("NOT_FINITE", "The denoised scan exceeds what its file's numbers hold. Use --dtype float32.")
+    return WrittenBack(stored=np.where(unchanged, original, changed), clipped=0)
 
 
 def _to_integers(rounded: npt.NDArray[np.float64], low: int, high: int, dtype: np.dtype[Any]) -> Stored:

@@ -115,10 +115,10 @@ def _times(source: Elements, now: datetime) -> Elements:
     """Creation, content and series times: now, in the zone that the source names, else the local one."""
     zone = string(source, "TimezoneOffsetFromUTC")
     try:
-        offset = timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:5])) if zone else None
+        offset = timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:5]))) if zone else None
     except ValueError:
         offset = None
-    local = now.astimezone(timezone(offset) if offset is not None else None)
+    local = now.astimezone(offset)
     date, time = text("DA", local.strftime("%Y%m%d")), text("TM", local.strftime("%H%M%S"))
     return {tag(f"{kind}Date"): date for kind in ("InstanceCreation", "Content", "Series")} | {
         tag(f"{kind}Time"): time for kind in ("InstanceCreation", "Content", "Series")

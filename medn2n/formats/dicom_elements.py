@@ -7,9 +7,10 @@ header text in the message. What medn2n copies, it therefore never converts. PS3
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
@@ -27,9 +28,14 @@ DEPTH = 64  # sequences in sequences; no real object comes near
 _UNDEFINED = 0xFFFFFFFF
 _END_OF_SEQUENCE = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+_SHORT_VRS = {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST",
+              "TM", "UI", "UL", "US"}  # fmt: skip
 _SWAP = {"US": "H", "SS": "h", "OW": "H", "AT": "H", "UL": "L", "SL": "l", "OL": "L", "FL": "f", "OF": "f",
          "FD": "d", "OD": "d", "OV": "Q", "SV": "q", "UV": "Q"}  # fmt: skip
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+
+_TEXT = {"RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
+_BINARY = {"Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"}
 
 
 class Encapsulated(bytes):
@@ -65,19 +71,22 @@ def require_depth(depth: int) -> None:
         raise InputError("TOO_DEEP", f"its sequences are nested more than {DEPTH} deep. Export it again.")
 
 
-def plain(dataset: Dataset, *, signed: bool = False, depth: int = 0) -> Elements:
+def plain(dataset: Dataset, *, signed: bool = False, only: Collection[int] = (), depth: int = 0) -> Elements:
     """Every element of a pydicom Dataset as (VR, little-endian bytes), sequences as lists of the same.
 
-    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). depth: of the sequence
-    that the data set is an item of. InputError TOO_DEEP.
+    signed: PixelRepresentation, which settles the VR "US or SS" in implicit files (PS3.6). only: tags; () for all.
+    depth: of the sequence that the data set is an item of. InputError TOO_DEEP; ValueError for a group or VR that is
+    none, and whatever pydicom raises for damaged elements.
     """
     require_depth(depth)
     elements: Elements = {}
-    for key in list(dataset.keys()):
+    for key in [key for key in dataset.keys() if not only or key in only]:  # noqa: SIM118  # keys convert nothing
         element = dataset.get_item(key)
         number = int(key)
         if isinstance(element, RawDataElement):
             vr = vr_to_write(number, element.VR, signed)
+            if not number >> 16 or (vr not in LONG_VRS and vr not in _SHORT_VRS and not (number >> 16) & 1):
+                raise ValueError("a group or VR that no data set has")  # a copy with it could not be read
             if vr != "SQ":
                 value = bytes(element.value or b"")
                 elements[number] = (vr, value if element.is_little_endian else swapped(vr, value))
@@ -151,7 +160,8 @@ def _values(code: str, value: bytes) -> tuple[float, ...]:
         if code:
             count = len(value) // struct.calcsize("<" + code)
             return tuple(float(number) for number in struct.unpack_from(f"<{count}{code}", value))
-        return tuple(float(part) for part in _parts.__wrapped__(value))
+        values = tuple(float(part) for part in _parts.__wrapped__(value))
+        return values if all(map(math.isfinite, values)) else ()  # Python reads "nan" and "1e400", the standard not
     except ValueError:
         return ()
 
@@ -171,11 +181,14 @@ def string(elements: Elements, keyword: str) -> str:
 
 
 def numbers(elements: Elements, keyword: str) -> tuple[float, ...]:
-    """Values of a DS, IS or binary number element of any length; () where absent or not numbers."""
+    """Values of a DS, IS or binary number element of any length; () where absent or not numbers, and where what
+    decides shape, place or scaling is written as text instead of binary, or the other way round: it is damaged."""
     element = elements.get(tag(keyword))
     if element is None or not isinstance(element[1], bytes):
         return ()
     code = _NUMBERS.get(element[0], "")
+    if keyword in (_TEXT if code else _BINARY):
+        return ()
     return (_values if len(element[1]) <= _SHORT else _values.__wrapped__)(code, element[1])
 
 

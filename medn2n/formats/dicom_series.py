@@ -95,7 +95,7 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
         for other in same:
             if other is first:
                 kept.append(other)
-            elif filecmp.cmp(first.path, other.path, shallow=False):
+            elif _same_content(first.path, other.path):
                 copies.append(other)
             else:
                 raise InputError(
@@ -103,6 +103,13 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Header]]:
                     "two files carry the same SOP Instance UID but differ. Keep the right one of them.",
                 )
     return kept, copies
+
+
+def _same_content(first: Path, second: Path) -> bool:
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        raise InputError("UNREADABLE", "one of its files went away while it was read. Catalogue again.") from None
 
 
 def _parts(name: str, headers: list[Header]) -> list[Outcome]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydicom.uid import UID
+from pydicom import uid
 
-from medn2n.formats.dicom_elements import Elements, items, number, string, strings
+from medn2n.formats.dicom_elements import Elements, items, number, numbers, string, strings
+from medn2n.formats.reference import UID
 
 
 def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole: bool) -> tuple[str, str, str] | None:
@@ -15,7 +16,7 @@ def fault(elements: Elements, sop_class: str, modality: str, syntax: str, whole:
         return "passed", "SECONDARY_CAPTURE", "a secondary capture, not a measured image"
     if not modality:
         return "passed", "NOT_CT_MR", f"not a CT or MR image ({_kind(sop_class)})"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
+    if photometric not in ("", "MONOCHROME1", "MONOCHROME2") or (number(elements, "SamplesPerPixel") or 1) != 1:
         return "passed", "COLOUR", "a colour image, not measured grey values"
     if {"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(image_type):
         return "passed", "LOCALIZER", "a localizer (planning image)"
@@ -46,10 +47,17 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
     if not whole:
         return "refused", "TRUNCATED", "the file ends before its pixel data does. Copy or export it again."
     bits, high = number(elements, "BitsStored"), number(elements, "HighBit")
+    if not string(elements, "PhotometricInterpretation"):
+        return "refused", "UNSUPPORTED_PIXELS", "its header does not say whether it is grey or colour. Export it again."
     if number(elements, "BitsAllocated") not in (8, 16) or bits is None or high != bits - 1:
         return "refused", "UNSUPPORTED_PIXELS", "its pixels are not 8 or 16 bit integers that start at bit 0."
     if not string(elements, "SOPInstanceUID"):
         return "refused", "NO_IDENTITY", "it has no instance UID, so that a copy could not be told from it."
+    if not _scaling_is_numbers(elements):
+        return "refused", "BAD_SCALING", "its rescale slope and intercept are not one number each. Export it again."
+    if not all(_valid_uid(elements, f"{level}InstanceUID") for level in ("SOP", "Series", "Study")):
+        reason = "one of its UIDs is not digits and dots, at most 64 of them. Export it again, with valid UIDs."
+        return "refused", "BAD_UID", reason
     frames = int(number(elements, "NumberOfFrames") or 1)
     per_frame = len(items(elements, "PerFrameFunctionalGroupsSequence"))
     if frames > 1 and frames != per_frame:
@@ -65,7 +73,7 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
 
 def _kind(sop_class: str) -> str:
     """The standard's name of an object, without "Storage"; never the header's own text."""
-    name = UID(sop_class).name
+    name = uid.UID(sop_class).name if UID.fullmatch(sop_class) else sop_class  # pydicom prints what is no UID
     if name == sop_class:  # not in the dictionary
         return "another kind of DICOM object"
     return name.removesuffix(" - For Presentation").removesuffix(" Storage")
@@ -87,3 +95,22 @@ def component(named: str, image_type: tuple[str, ...]) -> str:
         return named.upper()
     told = next((_NOT_MAGNITUDE[value] for value in image_type[2:] if value in _NOT_MAGNITUDE), "")
     return told or ("MAGNITUDE" if named else "")
+
+
+def _scaling_is_numbers(elements: Elements) -> bool:
+    """Slope and intercept come together (PS3.3 C.11.1.1.2); one that is there but cannot be read is not the same as
+    none. Of the image, or of any of its frames."""
+    groups = [*items(elements, "SharedFunctionalGroupsSequence"), *items(elements, "PerFrameFunctionalGroupsSequence")]
+    holders = [elements, *(item for group in groups for item in items(group, "PixelValueTransformationSequence"))]
+    for holder in holders:
+        counts = [len(numbers(holder, keyword)) for keyword in ("RescaleSlope", "RescaleIntercept")]
+        given = any(strings(holder, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+        if given and counts != [1, 1]:
+            return False
+    return True
+
+
+def _valid_uid(elements: Elements, keyword: str) -> bool:
+    """One UID of PS3.5 9.1's characters, or none: UIDs go into references, records and the copy."""
+    values = strings(elements, keyword)
+    return not values or (len(values) == 1 and UID.fullmatch(values[0]) is not None)

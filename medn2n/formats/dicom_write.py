@@ -16,10 +16,10 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.dicom_derive import Derivation, Equipment, derived, file_meta, is_lossy
 from medn2n.formats.dicom_derive_enhanced import add_frame_derivation
-from medn2n.formats.dicom_elements import encode_file, no_header_text, plain, string
-from medn2n.formats.dicom_header import Header, fill_identity, read_header
+from medn2n.formats.dicom_elements import encode_file, no_header_text, string
+from medn2n.formats.dicom_header import Header, read_header
 from medn2n.formats.dicom_pixels import with_unused_bits, without_unused_bits
-from medn2n.formats.dicom_read import DicomSource, file_pixels
+from medn2n.formats.dicom_read import DicomSource, file_elements, file_pixels
 from medn2n.formats.dicom_syntax import SYNTAX_UIDS, Syntax, pixel_data
 from medn2n.formats.dicom_uid import uid_maker
 
@@ -85,10 +85,8 @@ def _derived_file(
     derivation: Derivation,
     syntax: Syntax,
 ) -> DerivedFile:
-    with no_header_text():
-        dataset, pixels, bits = file_pixels(header.path)
-        elements = plain(dataset, signed=bool(dataset.PixelRepresentation))
-        fill_identity(elements, dataset)
+    dataset, pixels, bits = file_pixels(header)
+    elements = file_elements(dataset)
     if string(elements, "SOPInstanceUID") != header.sop_uid or len(pixels) != len(header.frames):
         raise InputError("CHANGED_FILE", "A source file has changed since it was loaded. Load the series again.")
     stored = without_unused_bits(pixels, bits)
@@ -145,7 +143,7 @@ def is_own_output(path: Path) -> bool:
     """Whether a file is a DICOM object that medn2n wrote."""
     try:
         with no_header_text():
-            return path.suffix != ".gz" and read_header(path).own_output
+            return path.is_file() and path.suffix != ".gz" and read_header(path).own_output
     except InputError:
         return False
 

@@ -28,6 +28,7 @@ _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 # the headers back cost more than it saved.
 _THREADS = 4
 _Kind: TypeAlias = Literal["nifti", "itk", "foreign"]
+_LINK = ("LINK", "a link that leaves the folder, or to a folder: not followed")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -70,11 +71,13 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
     if own:
         odd.append(_many(own, base, "OWN_OUTPUT", "made by medn2n: already denoised"))
         kinds["nifti"] = sorted({*kinds["nifti"]} - {*own})
-    scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base)
+    scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base, frozenset(walked) if root.is_dir() else None)
+    used = {path for scan in scans for path in scan.files}
+    foreign = [path for path in kinds["foreign"] if path not in used]
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
     unused += [*odd, *refused, *(_refused(path, base, item) for path, item in looked if isinstance(item, InputError))]
-    if kinds["foreign"]:
-        unused.append(_many(kinds["foreign"], base, "FOREIGN_FILE", "not a CT or MR image file"))
+    if foreign:
+        unused.append(_many(foreign, base, "FOREIGN_FILE", "not a CT or MR image file"))
     return Found(
         dicom=tuple(
             sorted(
@@ -93,39 +96,47 @@ def file_id(path: Path, base: Path) -> str:
 
 
 def _walk(root: Path, below: str) -> tuple[list[Path], list[NotUsed]]:
-    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened. Only the
-    participants' folders of a raw BIDS dataset are entered."""
+    """Regular files below `root`, sorted. Links that leave it, pipes and devices are reported, never opened; so are
+    folders that cannot be listed. Only the participants' folders of a raw BIDS dataset are entered."""
     if not root.is_dir():
         if not root.exists():
             raise InputError("MISSING_FILE", "The input does not exist. Check the path.")
+        if not root.is_file():
+            raise InputError("SPECIAL_FILE", "The input is a pipe, socket or device. Give a file or a folder.")
         return [root], []
     files: list[Path] = []
-    links: list[Path] = []
-    special: list[Path] = []
     aside: list[Path] = []
+    odd: dict[tuple[str, str], list[Path]] = {}
     inside = root.resolve()
-    for folder, folders, names in os.walk(root / below):
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root / below, onerror=closed.append):
         folders.sort()
         if Path(folder) == root and raw_dataset(root) is not None:
             aside = [root / name for name in folders if not is_part(Path(name))]
             folders[:] = [name for name in folders if is_part(Path(name))]
         for name in [*names, *(sub for sub in folders if (Path(folder) / sub).is_symlink())]:
             path = Path(folder, name)
-            try:
-                mode = os.lstat(path).st_mode
-            except OSError:  # gone since it was listed: reading it will say so
-                mode = stat.S_IFREG
-            if stat.S_ISLNK(mode):
-                (files if _regular_inside(path, inside) else links).append(path)
-            else:
-                (files if stat.S_ISREG(mode) else special).append(path)
-    odd = [_many(links, root, "LINK", "a link that leaves the folder, or to a folder: not followed")] if links else []
+            verdict = _odd(path, inside)
+            odd.setdefault(verdict, []).append(path) if verdict else files.append(path)
+    unused = [_many(paths, root, code, reason) for (code, reason), paths in odd.items()]
     if aside:
         reason = "Folders beside the participants' (derivatives, source data, code): no raw images, not looked into."
-        odd.append(replace(_many(aside, root, "BIDS_ASIDE", ""), reason=reason))
-    if special:
-        odd.append(_many(special, root, "SPECIAL_FILE", "a pipe, socket or device: not opened"))
-    return sorted(files), odd
+        unused.append(replace(_many(aside, root, "BIDS_ASIDE", ""), reason=reason))
+    if closed:
+        paths = [Path(os.fsdecode(error.filename)) for error in closed]
+        unused.append(replace(_many(paths, root, "UNREADABLE", "a folder that cannot be listed"), status="refused"))
+    return sorted(files), unused
+
+
+def _odd(path: Path, inside: Path) -> tuple[str, str] | None:
+    """Why a file is not opened (code, reason); None for a regular one."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return "VANISHED", "a file that went away while the folder was read"
+    if stat.S_ISLNK(mode):
+        return None if _regular_inside(path, inside) else _LINK
+    return None if stat.S_ISREG(mode) else ("SPECIAL_FILE", "a pipe, socket or device: not opened")
 
 
 def _bids_images(paths: list[Path], base: Path) -> tuple[list[Path], list[NotUsed]]:
@@ -183,11 +194,16 @@ def _own(header: Header) -> Header:
     return replace(header, fault=fault) if header.own_output else header
 
 
-def _file_scans(niftis: list[Path], itks: list[Path], base: Path) -> tuple[list[FileScan], list[NotUsed]]:
+def _file_scans(
+    niftis: list[Path], itks: list[Path], base: Path, walked: frozenset[Path] | None
+) -> tuple[list[FileScan], list[NotUsed]]:
+    """walked: the files that may be opened; None: one file was asked for, and what belongs to it is not looked for."""
     scans: list[FileScan] = []
     refused: list[NotUsed] = []
     for item in (*_nifti_scans(niftis, base), *_itk_scans(itks, base)):
-        if isinstance(item, FileScan):
+        if isinstance(item, FileScan) and walked is not None and not walked.issuperset(item.files):
+            refused.append(_refused(item.path, base, InputError("LINK", "its voxels lie behind a link: not followed.")))
+        elif isinstance(item, FileScan):
             scans.append(item)
         else:
             refused.append(item)
@@ -240,7 +256,7 @@ def _itk_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
         yield FileScan(
             id=file_id(path, base),
             path=path,
-            files=(path,),
+            files=tuple(dict.fromkeys((path, header.data_path))),
             format="itk",
             modality=header.modality,
             shape=header.grid,

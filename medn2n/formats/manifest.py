@@ -166,11 +166,12 @@ def verify_files(manifest: Manifest, root: Path) -> None:
 
 
 def write_json(data: Any, path: Path) -> None:
-    """Write JSON whole or not at all (temporary file in the same folder, then rename)."""
+    """Write JSON whole or not at all (temporary file in the same folder, then rename). The bytes of a file name that is
+    not UTF-8 become \\udc80 to \\udcff, as Python reads them back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".medn2n-", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(data, file, indent=1, ensure_ascii=False)
             file.write("\n")
         os.chmod(temporary, 0o644)

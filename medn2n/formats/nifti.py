@@ -8,6 +8,7 @@ which describe the old values, are set to 0.
 from __future__ import annotations
 
 import gzip
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,15 @@ class NiftiSource:
 
 def read_stored(header: NiftiHeader) -> npt.NDArray[Any]:
     """Stored numbers, shape `header.grid`, dtype and byte order of the file. InputError TRUNCATED."""
-    data = read_bytes(header.data_path)
-    needed = int(np.prod(header.grid)) * header.dtype.itemsize
+    count = math.prod(header.grid)
+    needed = count * header.dtype.itemsize
+    data = read_bytes(header.data_path, header.offset + needed, to_end=True)
     if len(data) < header.offset + needed:
         raise InputError(
             "TRUNCATED",
             f"holds {max(0, len(data) - header.offset)} bytes of voxels, expected {needed}. Copy it again.",
         )
-    flat = np.frombuffer(data, dtype=header.dtype, count=int(np.prod(header.grid)), offset=header.offset)
+    flat = np.frombuffer(data, dtype=header.dtype, count=count, offset=header.offset)
     return flat.reshape(header.grid, order="F")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from medn2n.core.geometry import usable_affine
 from medn2n.errors import InputError
 from medn2n.formats import bids_names
 from medn2n.formats.dicom_verdict import component
+from medn2n.formats.limits import check_size
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 _MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; millimetres and "unknown" are millimetres
 _LABEL_INTENT = 1002
+_MOST_HEAD = 64 << 20  # bytes before the voxels; the largest extensions known hold whole DICOM headers
+_AFTER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,17 +59,24 @@ def header_path(path: Path) -> Path:
     return path
 
 
-def _open(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")
-
-
-def read_bytes(path: Path, count: int = -1) -> bytes:
-    """Unzipped bytes from the start. InputError TRUNCATED where a gzip stream is damaged or ends early."""
+def is_zipped(path: Path) -> bool:
+    """By content. InputError UNREADABLE."""
     try:
-        with _open(path) as file:
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise InputError("UNREADABLE", f"cannot be read ({type(error).__name__}). Check that it is there.") from None
+
+
+def read_bytes(path: Path, count: int, *, to_end: bool = False) -> bytes:
+    """At most `count` unzipped bytes from the start. to_end: also check what follows in a gzip stream, up to 1 MB of
+    it, since its checksum stands at its end. InputError TRUNCATED where the stream is damaged or ends early."""
+    zipped = is_zipped(path)
+    try:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
             data: bytes = file.read(count)
+            if zipped and to_end:
+                file.read(_AFTER)
             return data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
@@ -77,41 +88,62 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
 
 def read_header(path: Path) -> NiftiHeader:
     """Header and extensions of a .nii or .hdr. InputError UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE, UNSUPPORTED_SHAPE,
-    BAD_GEOMETRY, BAD_SCALING or TRUNCATED; voxels are not read."""
+    BAD_GEOMETRY, BAD_SCALING, MISSING_FILE (the .img of a pair), TRUNCATED or TOO_LARGE; voxels are not read."""
     path = header_path(path)
     block = read_bytes(path, 540)
     if len(block) < 348:
         raise InputError("TRUNCATED", f"holds {len(block)} bytes, a NIfTI header needs 348. Copy it again.")
     kind, size, single = _kind(block)
     header = kind(block[:size], check=False)
-    offset = max(int(header["vox_offset"]), size) if single else int(header["vox_offset"])
-    head = read_bytes(path, offset) if single else read_bytes(path)
+    data_path = path if single else _image_of(path)
     try:
-        shape = tuple(int(length) for length in header.get_data_shape())
-        dtype = header.get_data_dtype()
-        slope, intercept = header.get_slope_inter()
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
+        with np.errstate(all="ignore"):
+            offset = max(int(header["vox_offset"]), size if single else 0)
+            shape = _shape(header)
+            dtype = header.get_data_dtype()
+            slope, intercept = header.get_slope_inter()
+            affine = np.array(header.get_best_affine(), dtype=np.float64)
+            affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     except Exception as error:  # nibabel's own kinds, which may quote the header
         raise InputError(
             "UNREADABLE", f"its NIfTI header is not valid ({type(error).__name__}). Convert it again."
         ) from None
-    affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     if not usable_affine(affine):
         raise InputError("BAD_GEOMETRY", "its affine is singular or not finite. Convert it again from its source.")
+    grid, dtype = _grid(shape), _real(dtype)
+    _require_plausible(data_path, offset, grid, dtype)
     return NiftiHeader(
         path=path,
-        data_path=path if single else _image_of(path),
+        data_path=data_path,
         header=header,
-        head=head,
+        head=read_bytes(path, offset if single else _MOST_HEAD),
         shape=shape,
-        grid=_grid(shape),
-        dtype=_real(dtype),
+        grid=grid,
+        dtype=dtype,
         offset=offset,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         affine=affine,
         is_label=int(header["intent_code"]) == _LABEL_INTENT,
     )
+
+
+def _shape(header: Any) -> tuple[int, ...]:
+    """ValueError for a number of axes that nibabel would take for another."""
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise ValueError("number of axes")
+    return tuple(int(length) for length in header.get_data_shape())
+
+
+def _require_plausible(data_path: Path, offset: int, grid: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """What the header says fits the file that holds the voxels; nothing of that size is read before."""
+    if not data_path.is_file():  # nor a pipe, which would be waited for
+        raise InputError("MISSING_FILE", "the .img that belongs to this .hdr is not beside it. Copy both.")
+    if offset > _MOST_HEAD:
+        raise InputError("UNREADABLE", f"its voxels are said to begin after {offset} bytes. Convert it again.")
+    size, zipped = data_path.stat().st_size, is_zipped(data_path)
+    packed = size if zipped else max(0, size - offset)
+    check_size(math.prod(grid), dtype.itemsize, packed, "deflate" if zipped else "plain")
 
 
 def _kind(block: bytes) -> tuple[Any, int, bool]:
@@ -177,8 +209,11 @@ def no_scan(path: Path) -> tuple[str, str] | None:
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
+    sidecar = path.with_name(path.name.partition(".")[0] + ".json")
     try:
-        data = json.loads(path.with_name(path.name.partition(".")[0] + ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if not sidecar.is_file() or sidecar.stat().st_size > _MOST_HEAD:
+            return {}
+        data = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -8,11 +8,13 @@ folder#series=1.2.840.1&part=2 its second volume, where a series holds several (
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from medn2n.errors import UsageError
 
 _KEYS = ("series", "part", "frame")
+UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +28,11 @@ class ScanReference:
 
     @staticmethod
     def parse(text: str) -> ScanReference:
-        """Read the string form. A "#" that is not followed by a known key belongs to the path."""
+        """Read the string form. A "#" that is not followed by a known key, or whose series is no UID, belongs to the
+        path."""
         path, mark, tail = text.rpartition("#")
         fields = dict(item.partition("=")[::2] for item in tail.split("&"))
-        if not mark or not set(fields) <= set(_KEYS):
+        if not mark or not set(fields) <= set(_KEYS) or not UID.fullmatch(fields.get("series", "0")):
             return ScanReference(path=text)
         try:
             part = int(fields["part"]) if "part" in fields else None

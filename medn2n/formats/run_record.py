@@ -75,12 +75,14 @@ def write_record(record: RunRecord, output: Path) -> None:
 
 def read_record(output: Path) -> dict[str, SeriesRecord]:
     """Series of an earlier run by id; empty where there is none, or none that this version understands."""
+    if not (output / NAME).is_file():
+        return {}
     try:
         data = json.loads((output / NAME).read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             return {}
         return {item["id"]: SeriesRecord(**item) for item in data["series"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -64,7 +65,7 @@ def save(
     _check(volume, source, dtype, format)
     targets = planned_files(volume, output, format=format, relative_to=relative_to)
     beside, shared = _bids(source, Path(output), relative_to, provenance or Provenance(), dtype, overwrite)
-    _check_targets(targets, beside, _source_files(source), overwrite)
+    _check_targets(targets, beside, Path(output).absolute(), _source_files(source), overwrite)
     lossy = False
     with Staged() as staged:
         for path, data in {**shared, **beside}.items():
@@ -176,16 +177,20 @@ def _check(volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype:
 
 
 def _check_targets(
-    targets: tuple[Path, ...], beside: dict[Path, bytes], sources: tuple[Path, ...], overwrite: bool
+    targets: tuple[Path, ...], beside: dict[Path, bytes], output: Path, sources: tuple[Path, ...], overwrite: bool
 ) -> None:
-    """Never a source; a file in the way only if it is medn2n's own, holds the same, or the caller says so."""
+    """Never a source, nor behind a link that leads out of the output; a file in the way only if it is medn2n's own,
+    holds the same, or the caller says so. A link in the way is itself replaced, never what it leads to."""
+    inside = output.parent.resolve() if output in targets else output.resolve()
+    if not all(target.parent.resolve().is_relative_to(inside) for target in (*targets, *beside)):
+        raise UsageError("A folder in the output is a link that leads out of it. Name another folder.")
     originals = {path.resolve() for path in sources}
     if len(set(targets)) < len(targets):
         raise UsageError("Two files would be written under one name. Name an output folder.")
     for target in (*targets, *beside):
         if target.resolve() in originals:
             raise UsageError("The output would replace its own source. Name another folder.")
-        if target.is_dir() or (target.exists() and not overwrite and not _is_own(target, beside.get(target))):
+        if target.is_dir() or (os.path.lexists(target) and not overwrite and not _is_own(target, beside.get(target))):
             raise UsageError("A file that medn2n did not write is in the way. Name another folder, or --overwrite.")
 
 

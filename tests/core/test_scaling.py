@@ -23,6 +23,11 @@ def test_unchanged_values_come_back_bit_identical(
 ) -> None:
     stored = data.draw(arrays.arrays(dtype, (3, 4)))
     with np.errstate(over="ignore", invalid="ignore"):
+        exact = stored.astype("f8") * slope + intercept
+        if (np.isinf(exact.astype("f4")) & np.isfinite(stored)).any():
+            with pytest.raises(InputError, match="32-bit"):
+                to_physical(stored, slope, intercept)
+            return
         values = to_physical(stored, slope, intercept)
         back = to_stored(values, stored, slope, intercept)
     np.testing.assert_array_equal(back.stored.view("u1"), stored.view("u1"))

@@ -30,7 +30,7 @@ def _write(path: Path, dtype: str = "i2", *, compress: bool = True, keys: dict[s
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "f4", "f8"])
 def test_identity(tmp_path: Path, name: str, dtype: str) -> None:
     (tmp_path / "in").mkdir()
-    stored = _write(tmp_path / "in" / name, dtype, keys={"site": "B"})
+    stored = _write(tmp_path / "in" / name, dtype, keys={"site": "B", "0008|0060": "CT", "note": "é = ü"})
     volume = load(tmp_path / "in" / name)
     np.testing.assert_array_equal(volume.voxels, stored.T.astype("f4"))
     written = save(volume, tmp_path / "out")

@@ -10,7 +10,7 @@ from medn2n.errors import UsageError
 from medn2n.formats.reference import ScanReference
 
 paths = st.text(st.characters(codec="utf-8", exclude_characters="#\x00"), min_size=1)
-uids = st.none() | st.from_regex(r"[0-9]+(\.[0-9]+){0,4}", fullmatch=True)
+uids = st.none() | st.from_regex(r"[0-9]{1,9}(\.[0-9]{1,9}){0,4}", fullmatch=True)
 counts = st.none() | st.integers(0, 999)
 
 
