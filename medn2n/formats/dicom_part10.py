@@ -3,8 +3,8 @@
 pydicom reads every element of a header and inflates a deflated file whole; a catalogue of thousands of files needs
 some seventy elements of each, and must survive any file. This reader takes the wanted elements, seeks over the others,
 stops at the pixels, and refuses by name what no header has: sequences more than 64 deep, values of more than 64 MB,
-lengths past the end. It reads as pydicom does where files break the standard in known ways (items in Implicit VR, UN
-that is a sequence); the tests compare both on pydicom's own files.
+lengths past the end, one element with two values. It reads as pydicom does where files break the standard in known
+ways (items in Implicit VR, UN that is a sequence); the tests compare both on pydicom's own files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import BinaryIO, TypeAlias
 
 from medn2n.errors import InputError
-from medn2n.formats.dicom_elements import LONG_VRS, Elements, require_depth, swapped, vr_to_write
+from medn2n.formats.dicom_elements import LONG_VRS, Element, Elements, require_depth, swapped, vr_to_write
 from medn2n.formats.dicom_window import LONGEST, Window
 
 _KEPT = 1_000_000  # elements and items kept of one header
@@ -172,10 +172,10 @@ class _Reader:
         if name == "SQ":
             items: list[Elements] = []
             self._sequence(start, start + length, implicit, items, depth + 1)
-            into[number] = ("SQ", items)
+            _put(into, number, ("SQ", items))
             return
         data = self.window.value(start, length)
-        into[number] = (name, data if self.order.little else swapped(name, data))
+        _put(into, number, (name, data if self.order.little else swapped(name, data)))
         if number == _PIXEL_REPRESENTATION and not depth:
             self._signed = data not in (b"", b"\0\0")
 
@@ -189,11 +189,11 @@ class _Reader:
         if name in ("SQ", "UN") or vr == b"UN":
             items: list[Elements] = []
             end = self._sequence(start, None, implicit, items, depth + 1)
-            into[number] = ("SQ", items)
+            _put(into, number, ("SQ", items))
             return end
         end = self._sequence(start, None, implicit, None, depth + 1)
         data = self.window.value(start, end - 8 - start)
-        into[number] = (name, data if self.order.little else swapped(name, data))
+        _put(into, number, (name, data if self.order.little else swapped(name, data)))
         return end
 
     def _sequence(self, position: int, end: int | None, implicit: bool, into: list[Elements] | None, depth: int) -> int:
@@ -235,6 +235,12 @@ class _Reader:
         if end >= self.window.size:
             raise InputError("TRUNCATED", "the file ends within its header. Copy or export it again.")
         raise InputError("NOT_DICOM", "a value of its header is longer than what holds it. Export it again.")
+
+
+def _put(into: Elements, number: int, element: Element) -> None:
+    """Keep an element. InputError where it stands there twice with two values: nothing says which of them counts."""
+    if into.setdefault(number, element) != element:
+        raise InputError("NOT_DICOM", "one of its elements stands there twice. Export it again.")
 
 
 @lru_cache(maxsize=4096)

@@ -141,6 +141,14 @@ def test_a_length_past_the_end_refuses_its_series(tmp_path: Path) -> None:
     assert _refused(tmp_path) == {("TRUNCATED", 6)}
 
 
+@pytest.mark.parametrize("keyword", ["Rows", "ImagePositionPatient", "PixelSpacing"])
+def test_an_element_twice(tmp_path: Path, keyword: str) -> None:
+    (path,) = build.dicom_series(tmp_path, slices=1)
+    vr, value = plain(dcmread(path))[tag(keyword)]
+    _with_bytes(path, 0x7FE0, encode({tag(keyword): (vr, bytes(value)[:-1] + b"1")}))
+    assert _refused(tmp_path) == {("NOT_DICOM", 1)}
+
+
 def test_a_value_longer_than_its_item(tmp_path: Path) -> None:
     (path,) = build.dicom_series(tmp_path, slices=1)
     inner = struct.pack("<HHLHH2sH", 0xFFFE, 0xE000, 8, 0x0008, 0x0100, b"SH", 100)
