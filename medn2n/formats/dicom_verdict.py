@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom import uid
+from pydicom import config, uid
 
 from medn2n.formats.dicom_elements import Elements, items, number, numbers, string, strings
 from medn2n.formats.reference import UID
@@ -73,7 +73,7 @@ def _refusal(elements: Elements, image_type: tuple[str, ...], syntax: str, whole
 
 def _kind(sop_class: str) -> str:
     """The standard's name of an object, without "Storage"; never the header's own text."""
-    name = uid.UID(sop_class).name if UID.fullmatch(sop_class) else sop_class  # pydicom prints what is no UID
+    name = uid.UID(sop_class, config.IGNORE).name  # else pydicom prints what is no UID
     if name == sop_class:  # not in the dictionary
         return "another kind of DICOM object"
     return name.removesuffix(" - For Presentation").removesuffix(" Storage")
