@@ -34,7 +34,7 @@ def replaced(path: Path, old: bytes, new: bytes) -> None:
         (b"\x28\0\x52\x10DS\x06\0-1024 ", b"\x28\0\x52\x10DS\x06\0-     ", "BAD_SCALING"),
         (b"\x28\0\x52\x10DS\x06\0-1024 ", b"\x28\0\x52\x10DS\x06\x000\\1024", "BAD_SCALING"),
         (b"\x28\0\x52\x10DS\x06\0-1024 ", b"\x28\0\x52\x10US\x06\0-1024 ", "BAD_SCALING"),
-        (b"\x28\0\x53\x10DS", b"\x28\0\x52\x10DS", "BAD_SCALING"),
+        (b"\x28\0\x53\x10DS", b"\x28\0\x52\x10DS", "NOT_DICOM"),
         (b"\x28\0\x51\x10DS", b"\xe0\x7f\x10\0DS", "TRUNCATED"),
         (b"\x28\0\x10\0US\x02\0\x0c\0", b"\x28\0\x10\0SS\x02\0\xff\xff", "TRUNCATED"),
         (b"\x28\0\x04\0CS", b"\x28\0\x05\0CS", "UNSUPPORTED_PIXELS"),
