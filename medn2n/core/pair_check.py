@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from medn2n.core import noise
+from medn2n.core.anatomy import anatomy_correlation
 from medn2n.core.pair_measures import (
     Array,
     BoolArray,
@@ -28,17 +29,20 @@ Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
 ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
+ANATOMY_LEAST = 0.90  # below this no error bar helps; between the two, one standard error counts
+ANATOMY_ERRORS = 1.0
 SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
 GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
-LEVEL_SIGMAS = 0.035  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
+LEVEL_SIGMAS = 0.028  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
+LEVEL_ERRORS = 3.2
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
 UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
-SHARED_NOISE = 0.03  # 0.05 must be found in phantoms; what anatomy leaves in flat blocks stays below 0.03
+SHARED_NOISE = 0.03  # 0.05 must be found where all is flat (air, phantom, simulation)
+SHARED_IN_ANATOMY = 0.045  # what anatomy leaves in the flattest blocks of a scan reaches 0.04
 SHARED_ERRORS = 3.5
 APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
-FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
 ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
 
@@ -76,14 +80,16 @@ class PairResult:
     edge_ratio: float = 1.0
     coarse_ratio: float = 1.0
     anatomy_correlation: float = 0.0
+    anatomy_error: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
 
     def figures(self) -> dict[str, float]:
         """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
         would be the anatomy's."""
         names = [
-            "gain", "gain_error", "offset", "offset_error", "level_sigmas", "level_error_sigmas", "mismatch_sigmas", "sigma_first", "sigma_second",
-            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation",
+            "gain", "gain_error", "offset", "offset_error", "level_sigmas", "level_error_sigmas", "mismatch_sigmas",
+            "sigma_first", "sigma_second",
+            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation", "anatomy_error",
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]
@@ -153,6 +159,7 @@ def _figures(
     tissue = noise.tissue_mask((first + second) / 2) & fit.measured
     inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
     sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
+    anatomy = anatomy_correlation(first, second, fit)
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -175,26 +182,10 @@ def _figures(
         smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
-        anatomy_correlation=anatomy_correlation(first, second, fit),
+        anatomy_correlation=anatomy[0],
+        anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
     )
-
-
-def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> float:
-    """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
-    out. 1 for an object without anatomy (a uniform phantom): block means spread no more than noise does."""
-    moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
-    ones, twos, apart = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved, fit.left_over))
-    if len(ones.mean) < 10:
-        return 0.0
-    variances = [float(blocks.mean.var()) for blocks in (ones, twos)]
-    grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
-    if max(variances) <= (FEATURELESS * grain) ** 2:
-        return 1.0
-    in_means = float(np.median(apart.sigma)) ** 2 / 2 * noise.correlation_area(apart) / 16
-    real = [max(variance - in_means, variance / 2, 1e-30) for variance in variances]
-    together = float(np.mean((ones.mean - ones.mean.mean()) * (twos.mean - twos.mean.mean())))
-    return float(np.clip(together / np.sqrt(real[0] * real[1]), -1, 1))
 
 
 def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
@@ -223,7 +214,8 @@ _FINE: Ruling = ("fit", "FIT", "")
 
 
 def _other_object(result: PairResult, *_: object) -> Ruling:
-    if result.anatomy_correlation >= ANATOMY_CORRELATION:
+    highest = result.anatomy_correlation + ANATOMY_ERRORS * result.anatomy_error
+    if result.anatomy_correlation >= ANATOMY_LEAST and highest >= ANATOMY_CORRELATION:
         return _FINE
     found = f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
     return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")
@@ -237,7 +229,7 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
 
 def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    limit = APART_SHARED_NOISE if apart else SHARED_NOISE
+    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.everywhere else SHARED_IN_ANATOMY
     if not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
@@ -265,7 +257,7 @@ def _shift(result: PairResult, *_: object) -> Ruling:
 def _intensity(result: PairResult, *_: object) -> Ruling:
     gain, level = abs(result.gain - 1), abs(result.level_sigmas)
     scaled = gain > max(GAIN_LIMIT, ERRORS * result.gain_error)
-    lifted = level > max(LEVEL_SIGMAS, ERRORS * result.level_error_sigmas)
+    lifted = level > max(LEVEL_SIGMAS, LEVEL_ERRORS * result.level_error_sigmas)
     if not scaled and not lifted:
         return _FINE
     found = f"intensity differs by gain {result.gain:.3f} and {result.mismatch_sigmas:.2f} σ on average"

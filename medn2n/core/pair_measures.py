@@ -98,25 +98,29 @@ def joint_fit(first: Array, second: Array, measured: BoolArray, sigmas: tuple[fl
     noise_columns[:, 1] = 0
     solution, error = _solve(columns, target, noise_columns, share)
     slope, level = solution[0], solution[1]
-    gain = (1 + slope * weight) / (1 - slope * (1 - weight))
-    offset = (level - slope * centre) / (1 - slope * (1 - weight))
-    mismatch = np.sqrt(np.mean((slope * columns[:, 0] + level) ** 2)) if len(columns) else 0.0
-    # Around the mean, gain and shift do not change the mean difference: alone, it is known far better.
-    mean, mean_error = _solve(columns[:, 1:2], target, np.zeros_like(columns[:, :1]), 0.0)
-    along_k = (float(solution[4]), float(error[4])) if len(solution) > 4 else (0.0, 0.0)
+    scale = 1 - slope * (1 - weight)
+    mean = _mean_difference(columns, target)
+    along_k = (solution[4], error[4]) if len(solution) > 4 else (0.0, 0.0)
     return JointFit(
-        shift=(roll[0] + float(solution[2]), roll[1] + float(solution[3]), along_k[0]),
-        shift_error=(float(error[2]), float(error[3]), along_k[1]),
-        gain=float(gain),
+        shift=(roll[0] + float(solution[2]), roll[1] + float(solution[3]), float(along_k[0])),
+        shift_error=(float(error[2]), float(error[3]), float(along_k[1])),
+        gain=float((1 + slope * weight) / scale),
         gain_error=float(error[0]),
-        offset=float(offset),
+        offset=float((level - slope * centre) / scale),
         offset_error=float(np.hypot(error[1], error[0] * centre)),
-        level=float(mean[0]),
-        level_error=float(mean_error[0]),
-        mismatch=float(mismatch),
+        level=mean[0],
+        level_error=mean[1],
+        mismatch=float(np.sqrt(np.mean((slope * columns[:, 0] + level) ** 2))) if len(columns) else 0.0,
         left_over=np.asarray(second - first, np.float32) - _full_prediction(middle - centre, solution),
         measured=inner,
     )
+
+
+def _mean_difference(columns: Array, target: Array) -> tuple[float, float]:
+    """Mean of second − first and its error. Around the mean level, neither gain nor shift changes it: fitted alone, it
+    is known far better than beside them."""
+    mean, error = _solve(columns[:, 1:2], target, np.zeros_like(columns[:, :1]), 0.0)
+    return float(mean[0]), float(error[0])
 
 
 def edge_ratio(fit: JointFit, mean: Array) -> float:

@@ -23,11 +23,16 @@ BoolArray = npt.NDArray[np.bool_]
 
 LEAST_FLAT_BLOCKS = 20  # their correlation is then known to about 0.05 for blocks of 20 independent voxels
 LEAST_NEIGHBOURS = 3
-FLAT_SHARES = (1.0, 0.3, 0.1, 0.03)  # of the blocks; the most precise choice that anatomy does not raise decides
+FLAT_SHARES = (
+    0.3,
+    0.1,
+    0.03,
+)  # of the blocks, beside all of them; the most precise choice that anatomy does not raise decides
 UNEVEN_LIMIT = 0.55  # block energies, std over mean: noise 0.2-0.5, brain folds and vessels 0.6 and more
 EVEN_AS_NOISE = 1.5  # unevenness, common part over difference: noise .7-1.2, anatomy 1.8 and more
 # Two Rayleigh magnitudes of complex noise correlated by ρ correlate by about 0.93 ρ² (0.913 ρ² + …, Rice's series).
 RAYLEIGH = 0.93
+RAYLEIGH_RATIO = 2.3  # mean over deviation of magnitude air: 1.91 from one coil, more from several or with an offset
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)[:, :, None] / np.float32(np.sqrt(20))
 
 
@@ -35,16 +40,20 @@ _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)[:, :, N
 class SharedNoise:
     """Correlation of two scans' noise in the region where it shows best. region: "air", "tissue" or "" (nowhere).
     error: standard error. effective_voxels: independent noise values in it. like_noise: True where the common
-    part is spread as evenly as the difference is, as noise would be; anatomy is not."""
+    part is spread as evenly as the difference is, as noise would be; anatomy is not. everywhere: True where all blocks
+    of the region serve, as in air, a phantom or a simulation: then no anatomy is left to raise the correlation."""
 
     correlation: float
     error: float
     region: str
     effective_voxels: float
     like_noise: bool
+    everywhere: bool
 
 
-NOWHERE = SharedNoise(correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False)
+NOWHERE = SharedNoise(
+    correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False, everywhere=False
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +76,21 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
     tissue = noise.tissue_mask(mean)
     air = measured & ~ndimage.binary_dilation(tissue, np.ones((5, 5, 1), dtype=bool), iterations=2)
     side = noise.block_side(first)
-    rayleigh = noise.is_magnitude(first)
+    rayleigh = noise.is_magnitude(first) and _is_rayleigh(first, air)
     found = []
     for scans in ((first, second), (_highpass(first), _highpass(second))):
         blocks = _blocks(*scans, side)
         for region, where in (("air", air), ("tissue", measured & tissue)):
             inside = _whole(where, side) & (blocks.one > 0) & (blocks.two > 0)
             for keep in _flat_choices(blocks, inside):
-                found.append(_median_correlation(blocks, keep, region, rayleigh and region == "air"))
+                everywhere = np.array_equal(keep, inside)
+                found.append(_median_correlation(blocks, keep, region, rayleigh and region == "air", everywhere))
     return min(found, key=lambda choice: choice.correlation + 4 * choice.error, default=NOWHERE)
+
+
+def _is_rayleigh(voxels: Array, air: BoolArray) -> bool:
+    values = voxels[air]
+    return bool(values.size and float(values.mean()) < RAYLEIGH_RATIO * float(values.std()))
 
 
 def _highpass(voxels: Array) -> Array:
@@ -99,7 +114,9 @@ def _blocks(first: Array, second: Array, side: int) -> _Blocks:
 
 
 def _flat_choices(blocks: _Blocks, inside: BoolArray) -> Iterator[BoolArray]:
-    """Blocks whose neighbours hold the least energy of the two scans' sum, in ever smaller shares."""
+    """All blocks, then those whose neighbours hold the least energy of the two scans' sum, in ever smaller shares."""
+    if np.count_nonzero(inside) >= LEAST_FLAT_BLOCKS:
+        yield inside
     energy = np.where(inside, blocks.one + blocks.two + 2 * blocks.product, 0.0)
     around = np.ones((3, 3, 1))
     around[1, 1, 0] = 0
@@ -111,7 +128,7 @@ def _flat_choices(blocks: _Blocks, inside: BoolArray) -> Iterator[BoolArray]:
             yield usable & (score <= np.quantile(score[usable], share))
 
 
-def _median_correlation(blocks: _Blocks, keep: BoolArray, region: str, rayleigh: bool) -> SharedNoise:
+def _median_correlation(blocks: _Blocks, keep: BoolArray, region: str, rayleigh: bool, everywhere: bool) -> SharedNoise:
     one, two, product = blocks.one[keep], blocks.two[keep], blocks.product[keep]
     each = product / np.sqrt(one * two)
     correlation = float(np.median(each))
@@ -127,6 +144,7 @@ def _median_correlation(blocks: _Blocks, keep: BoolArray, region: str, rayleigh:
         error=float(error),
         region=region,
         effective_voxels=len(each) * chosen.side**2 / noise.correlation_area(chosen),
+        everywhere=everywhere,
         like_noise=uneven[0] <= min(EVEN_AS_NOISE * uneven[1] + 0.1, UNEVEN_LIMIT),
     )
 
