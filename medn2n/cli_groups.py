@@ -96,3 +96,17 @@ def benchmark_catalogue(
 
     result = measure(files, rounds)
     print(json.dumps(benchmark_json(result), indent=1) if as_json else benchmark_table(result))
+
+
+@benchmark_app.command("pairs")
+def benchmark_pairs(
+    scans: Annotated[Path | None, typer.Argument(help="Scans whose anatomy serves; phantoms alone without.")] = None,
+    cases: Annotated[int, typer.Option(help="Built pairs of each fault.", min=1)] = 400,
+    modality: Annotated[str, typer.Option(help="ct or mr, for files that do not say theirs.")] = "",
+    seed: Seed = 0,
+) -> None:
+    """What the pair check finds in pairs with a built fault, and its false alarms in pairs without."""
+    from medn2n.pair_benchmark import benchmark_pairs as measure
+    from medn2n.tables import pair_benchmark_table
+
+    print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=modality.upper())))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medn2n.formats.bundle_dir import Bundle
     from medn2n.formats.manifest import Manifest
     from medn2n.formats.run_record import RunRecord
+    from medn2n.pair_benchmark import PairBenchmark
     from medn2n.stages.scans_to_report import Evaluation
 
 
@@ -200,3 +201,14 @@ def benchmark_json(result: CatalogueBenchmark) -> dict[str, Any]:
         for timing in result.timings
     ]
     return {"files": result.files, "machine": result.machine, "tools": tools}
+
+
+def pair_benchmark_table(result: PairBenchmark) -> str:
+    """Share of pairs in which the check found something, for each built fault; "none" is its false alarms."""
+    rows = [("built fault", "pairs", "found", "codes")]
+    rows += [
+        (row.fault, str(row.cases), f"{100 * row.rate:.1f} %", ", ".join(f"{code} {n}" for code, n in row.codes))
+        for row in result.rows
+    ]
+    faults = "shift 0.25 voxel, gain 1 %, offset 0.05 σ, shared noise 0.2 (little: 0.05), SNR 5 to 100"
+    return aligned(rows, right=(1, 2)) + f"\n{result.anatomies} objects; {faults}; seed {result.seed}."

@@ -76,3 +76,15 @@ def test_the_tree_is_a_catalogue_of_ct_and_mr(tmp_path: Path) -> None:
     assert not found.passed_over
     again = write_tree(tmp_path / "b", 450)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_pairs_with_built_faults(call: Call) -> None:
+    done = call("benchmark", "pairs", "--cases", 3)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].split()[:2] == ["built", "fault"]
+    rows = {line[:14].strip(): line for line in lines[2:-1]}
+    assert set(rows) == {"none", "shift", "gain", "offset", "identical", "rescaled", "shared noise", "little shared",
+                         "other scan"}  # fmt: skip
+    assert "100.0 %" in rows["identical"]
+    assert lines[-1].startswith("3 objects; ")

@@ -13,31 +13,36 @@ from typing import Literal
 import numpy as np
 
 from medn2n.core import noise
+from medn2n.core.anatomy import anatomy_correlation
 from medn2n.core.pair_measures import (
     Array,
     BoolArray,
     JointFit,
-    SharedNoise,
     coarse_ratio,
     edge_ratio,
     joint_fit,
-    shared_noise,
 )
+from medn2n.core.shared_noise import SharedNoise, shared_noise
 
 Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 
 IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
 ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
+ANATOMY_LEAST = 0.90  # below this no error bar helps; between the two, one standard error counts
+ANATOMY_ERRORS = 1.0
 SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
 GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
-MISMATCH_SIGMAS = 0.3  # a smaller systematic difference adds less than 10 % to the noise's mean square
+LEVEL_SIGMAS = 0.028  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
+LEVEL_ERRORS = 3.2
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
 UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
-SHARED_NOISE = 0.10  # 0.2 must be found and measures 0.15 ± 0.03; good repeats lie between -0.08 and 0.04
+SHARED_NOISE = 0.03  # 0.05 must be found where all is flat (air, phantom, simulation)
+SHARED_IN_ANATOMY = 0.045  # what anatomy leaves in the flattest blocks of a scan reaches 0.04
+SHARED_ERRORS = 3.5
+APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
-FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
 ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
 
@@ -63,6 +68,8 @@ class PairResult:
     gain_error: float = 0.0
     offset: float = 0.0
     offset_error: float = 0.0
+    level_sigmas: float = 0.0
+    level_error_sigmas: float = 0.0
     mismatch_sigmas: float = 0.0
     sigma_first: float = 0.0
     sigma_second: float = 0.0
@@ -73,14 +80,16 @@ class PairResult:
     edge_ratio: float = 1.0
     coarse_ratio: float = 1.0
     anatomy_correlation: float = 0.0
+    anatomy_error: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
 
     def figures(self) -> dict[str, float]:
         """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
         would be the anatomy's."""
         names = [
-            "gain", "gain_error", "offset", "offset_error", "mismatch_sigmas", "sigma_first", "sigma_second",
-            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation",
+            "gain", "gain_error", "offset", "offset_error", "level_sigmas", "level_error_sigmas", "mismatch_sigmas",
+            "sigma_first", "sigma_second",
+            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation", "anatomy_error",
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]
@@ -150,6 +159,7 @@ def _figures(
     tissue = noise.tissue_mask((first + second) / 2) & fit.measured
     inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
     sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
+    anatomy = anatomy_correlation(first, second, fit)
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -161,6 +171,8 @@ def _figures(
         gain_error=fit.gain_error,
         offset=fit.offset,
         offset_error=fit.offset_error,
+        level_sigmas=fit.level / max(sigma_pair, 1e-12),
+        level_error_sigmas=fit.level_error / max(sigma_pair, 1e-12),
         mismatch_sigmas=fit.mismatch / max(sigma_pair, 1e-12),
         sigma_first=sigmas[0],
         sigma_second=sigmas[1],
@@ -170,32 +182,16 @@ def _figures(
         smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
-        anatomy_correlation=anatomy_correlation(first, second, fit),
+        anatomy_correlation=anatomy[0],
+        anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
     )
 
 
-def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> float:
-    """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
-    out. 1 for an object without anatomy (a uniform phantom): block means spread no more than noise does."""
-    moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
-    ones, twos, apart = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved, fit.left_over))
-    if len(ones.mean) < 10:
-        return 0.0
-    variances = [float(blocks.mean.var()) for blocks in (ones, twos)]
-    grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
-    if max(variances) <= (FEATURELESS * grain) ** 2:
-        return 1.0
-    in_means = float(np.median(apart.sigma)) ** 2 / 2 * noise.correlation_area(apart) / 16
-    real = [max(variance - in_means, variance / 2, 1e-30) for variance in variances]
-    together = float(np.mean((ones.mean - ones.mean.mean()) * (twos.mean - twos.mean.mean())))
-    return float(np.clip(together / np.sqrt(real[0] * real[1]), -1, 1))
-
-
 def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
     """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
-    for rule in (_other_object, _same_noise, _structure, _shift, _intensity):
-        verdict, code, reason = rule(result, shared, sigmas)
+    for rule in (_other_object, _copy_of_it, _same_noise, _structure, _shift, _intensity):
+        verdict, code, reason = rule(result, shared, sigmas, acquired_apart)
         if verdict != "fit":
             return replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
     if result.smallest_shared_noise > UNPROVEN_NOISE and not acquired_apart:
@@ -217,46 +213,37 @@ Ruling = tuple[Verdict, str, str]
 _FINE: Ruling = ("fit", "FIT", "")
 
 
-def _other_object(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
-    if result.anatomy_correlation >= ANATOMY_CORRELATION:
+def _other_object(result: PairResult, *_: object) -> Ruling:
+    highest = result.anatomy_correlation + ANATOMY_ERRORS * result.anatomy_error
+    if result.anatomy_correlation >= ANATOMY_LEAST and highest >= ANATOMY_CORRELATION:
         return _FINE
     found = f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
     return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")
 
 
-def _same_noise(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float]) -> Ruling:
-    if result.sigma_pair < RESCALED_SHARE * min(sigmas):
-        return (
-            "unfit",
-            "RESCALED",
-            "one is a rescaled copy of the other: they differ by less than any noise",
-        )
-    low = shared.correlation - 2 * shared.error
-    if shared.like_noise and shared.correlation > SHARED_NOISE and low > 0.5 * SHARED_NOISE:
-        found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
-        return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
-    return _FINE
+def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, float], _apart: bool) -> Ruling:
+    if result.sigma_pair >= RESCALED_SHARE * min(sigmas):
+        return _FINE
+    return ("unfit", "RESCALED", "one is a rescaled copy of the other: they differ by less than any noise")
 
 
-def _structure(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
+    sure = shared.correlation - SHARED_ERRORS * shared.error
+    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.everywhere else SHARED_IN_ANATOMY
+    if not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
+        return _FINE
+    found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
+    return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
+
+
+def _structure(result: PairResult, *_: object) -> Ruling:
     if result.edge_ratio < EDGE_RATIO:
         return _FINE
     found = f"their difference is {result.edge_ratio:.1f} times as large at edges as in flat areas"
     return ("unfit", "STRUCTURE", f"{found} (pure noise: about 1): motion or another reconstruction")
 
 
-def _intensity(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
-    sure = abs(result.gain - 1) > ERRORS * result.gain_error
-    off = sure and abs(result.gain - 1) > GAIN_LIMIT
-    if not off and result.mismatch_sigmas <= MISMATCH_SIGMAS:
-        return _FINE
-    found = f"intensity differs by gain {result.gain:.3f} and {result.mismatch_sigmas:.2f} σ on average"
-    if abs(result.gain - 1) > UNFIT_GAIN or result.mismatch_sigmas > UNFIT_MISMATCH_SIGMAS:
-        return ("unfit", "INTENSITY", f"{found}: another protocol or contrast")
-    return ("correctable", "INTENSITY", f"{found}: match it before pairing")
-
-
-def _shift(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float]) -> Ruling:
+def _shift(result: PairResult, *_: object) -> Ruling:
     moved = [
         abs(shift) > SHIFT_VOXELS and abs(shift) > ERRORS * error
         for shift, error in zip(result.shift, result.shift_error, strict=True)
@@ -265,3 +252,15 @@ def _shift(result: PairResult, _shared: SharedNoise, _sigmas: tuple[float, float
         return _FINE
     found = ", ".join(f"{shift:+.2f}" for shift in result.shift)
     return ("correctable", "SHIFT", f"the second is shifted by ({found}) voxels: align it before pairing")
+
+
+def _intensity(result: PairResult, *_: object) -> Ruling:
+    gain, level = abs(result.gain - 1), abs(result.level_sigmas)
+    scaled = gain > max(GAIN_LIMIT, ERRORS * result.gain_error)
+    lifted = level > max(LEVEL_SIGMAS, LEVEL_ERRORS * result.level_error_sigmas)
+    if not scaled and not lifted:
+        return _FINE
+    found = f"intensity differs by gain {result.gain:.3f} and {result.mismatch_sigmas:.2f} σ on average"
+    if gain > UNFIT_GAIN or result.mismatch_sigmas > UNFIT_MISMATCH_SIGMAS:
+        return ("unfit", "INTENSITY", f"{found}: another protocol or contrast")
+    return ("correctable", "INTENSITY", f"{found}: match it before pairing")

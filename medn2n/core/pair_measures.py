@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medn2n.core import noise
+from medn2n.core.shared_noise import LEAST_FLAT_BLOCKS
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -21,16 +22,14 @@ BoolArray = npt.NDArray[np.bool_]
 SMOOTH_PIXELS = 1.0  # in-plane blur before derivatives: the least that makes them noise-proof at SNR 5
 SEARCH_PIXELS = 24  # patients who moved further than this were repositioned
 GROUPS = 16  # of the jackknife that gives every fitted figure its interval
-LEAST_FLAT_BLOCKS = 20  # their correlation is then known to about 0.05 for blocks of 20 independent voxels
-UNEVEN_LIMIT = 0.55  # block energies, std over mean: noise 0.2-0.5, brain folds and vessels 0.6 and more
-EVEN_AS_NOISE = 1.5  # unevenness, common part over difference: noise .7-1.2, anatomy 1.8 and more
 FIT_VOXELS = 300_000  # enough for a gain to 0.1 %; more costs time only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointFit:
     """second(x) ≈ gain·first(x − shift) + offset. shift in voxels along I, J, K (K: 0 where there are fewer than
-    four slices); every `*_error` is a standard error. mismatch: RMS of the intensity difference that gain and
+    four slices); every `*_error` is a standard error. level: second − first where the object is as bright as on
+    average, which gain and offset together make; mismatch: RMS of the intensity difference that gain and
     offset explain, over measured voxels, in the scans' unit. left_over: (I,J,K) difference that the fit does not
     explain, not smoothed: noise, and whatever else changed. measured: where all of it holds.
     """
@@ -41,6 +40,8 @@ class JointFit:
     gain_error: float
     offset: float
     offset_error: float
+    level: float
+    level_error: float
     mismatch: float
     left_over: npt.NDArray[np.float32]
     measured: BoolArray
@@ -97,78 +98,29 @@ def joint_fit(first: Array, second: Array, measured: BoolArray, sigmas: tuple[fl
     noise_columns[:, 1] = 0
     solution, error = _solve(columns, target, noise_columns, share)
     slope, level = solution[0], solution[1]
-    gain = (1 + slope * weight) / (1 - slope * (1 - weight))
-    offset = (level - slope * centre) / (1 - slope * (1 - weight))
-    mismatch = np.sqrt(np.mean((slope * columns[:, 0] + level) ** 2)) if len(columns) else 0.0
-    along_k = (float(solution[4]), float(error[4])) if len(solution) > 4 else (0.0, 0.0)
+    scale = 1 - slope * (1 - weight)
+    mean = _mean_difference(columns, target)
+    along_k = (solution[4], error[4]) if len(solution) > 4 else (0.0, 0.0)
     return JointFit(
-        shift=(roll[0] + float(solution[2]), roll[1] + float(solution[3]), along_k[0]),
-        shift_error=(float(error[2]), float(error[3]), along_k[1]),
-        gain=float(gain),
+        shift=(roll[0] + float(solution[2]), roll[1] + float(solution[3]), float(along_k[0])),
+        shift_error=(float(error[2]), float(error[3]), float(along_k[1])),
+        gain=float((1 + slope * weight) / scale),
         gain_error=float(error[0]),
-        offset=float(offset),
-        offset_error=float(error[1]),
-        mismatch=float(mismatch),
+        offset=float((level - slope * centre) / scale),
+        offset_error=float(np.hypot(error[1], error[0] * centre)),
+        level=mean[0],
+        level_error=mean[1],
+        mismatch=float(np.sqrt(np.mean((slope * columns[:, 0] + level) ** 2))) if len(columns) else 0.0,
         left_over=np.asarray(second - first, np.float32) - _full_prediction(middle - centre, solution),
         measured=inner,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedNoise:
-    """Correlation of two scans' noise in the region where it shows best. region: "air", "tissue" or "" (nowhere).
-    error: standard error. effective_voxels: independent noise values in it. like_noise: True where the common
-    part is spread as evenly as the difference is, as noise would be; anatomy is not."""
-
-    correlation: float
-    error: float
-    region: str
-    effective_voxels: float
-    like_noise: bool
-
-
-def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNoise:
-    """The least correlation of plane-free flat blocks over several choices of flat.
-
-    What anatomy leaves in a block is the same in both scans and can only raise the correlation, so the least is
-    nearest to the noise's own. Flat is judged on the blurred mean of both, far from the noise's fine grain.
-    """
-    mean = (first + second) / 2
-    energy = gradient_energy(smooth(mean, 2.0))
-    tissue = noise.tissue_mask(mean)
-    air = measured & ~ndimage.binary_dilation(tissue, np.ones((5, 5, 1), dtype=bool), iterations=2)
-    side = noise.block_side(first)
-    best: SharedNoise | None = None
-    for region, where in (("air", air), ("tissue", measured & tissue)):
-        ones, twos = (noise.cut_blocks(scan, where, side=side) for scan in (first, second))
-        if not len(ones.mean):
-            continue
-        slope = noise.cut_blocks(energy, where, side=side).mean
-        for share in (1.0, 0.3, 0.1, 0.03):
-            keep = (slope <= np.quantile(slope, share)) & (ones.sigma > 0) & (twos.sigma > 0)
-            if np.count_nonzero(keep) < LEAST_FLAT_BLOCKS:
-                continue
-            found = _block_correlation(ones.chosen(keep), twos.chosen(keep), region)
-            if best is None or found.correlation + found.error < best.correlation + best.error:
-                best = found
-    return best or SharedNoise(correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False)
-
-
-def _block_correlation(ones: noise.Blocks, twos: noise.Blocks, region: str) -> SharedNoise:
-    """Pooled correlation of block residuals; its error from the spread over blocks."""
-    product = np.einsum("nv,nv->n", ones.residual, twos.residual)
-    scale = float(np.sqrt(np.sum(ones.residual**2) * np.sum(twos.residual**2)))
-    common = np.sum((ones.residual + twos.residual) ** 2, axis=1)
-    apart = np.sum((ones.residual - twos.residual) ** 2, axis=1)
-    uneven = [float(part.std() / max(part.mean(), 1e-30)) for part in (common, apart)]
-    error = float(product.std() * np.sqrt(len(product))) / scale
-    return SharedNoise(
-        correlation=float(product.sum()) / scale,
-        error=error,
-        region=region,
-        effective_voxels=len(product) * ones.side**2 / noise.correlation_area(ones),
-        like_noise=uneven[0] <= min(EVEN_AS_NOISE * uneven[1] + 0.1, UNEVEN_LIMIT),
-    )
+def _mean_difference(columns: Array, target: Array) -> tuple[float, float]:
+    """Mean of second − first and its error. Around the mean level, neither gain nor shift changes it: fitted alone, it
+    is known far better than beside them."""
+    mean, error = _solve(columns[:, 1:2], target, np.zeros_like(columns[:, :1]), 0.0)
+    return float(mean[0]), float(error[0])
 
 
 def edge_ratio(fit: JointFit, mean: Array) -> float:

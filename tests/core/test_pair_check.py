@@ -122,13 +122,13 @@ def test_figures_are_plain_numbers() -> None:
 
 
 REAL = [
-    ("mr/studyforrest_bold_16frames.nii.gz", 0, 1, {"fit"}),
-    ("mr/heudiconv_b0_pair_prisma.nii.gz", 0, 1, {"fit"}),
+    ("mr/studyforrest_bold_16frames.nii.gz", 0, 1, {"fit", "correctable"}),
+    ("mr/heudiconv_b0_pair_prisma.nii.gz", 0, 1, {"fit", "correctable"}),
     ("mr/sct_spinal_fmri_30rep.nii.gz", 0, 2, {"fit", "correctable"}),
     ("mr/prostatex0207_skyra_dce_pre6.nii.gz", 0, 4, {"fit", "correctable"}),
     ("mr/prostatex0207_skyra_t2tra_scan_rescan.nii.gz", 0, 1, {"correctable", "unfit"}),
     ("mr/prostatex0207_skyra_t2cor_scan_rescan.nii.gz", 0, 1, {"correctable", "unfit"}),
-    *(("mr/nih_ge_epi_motion_10rep.nii.gz", 0, frame, {"unfit"}) for frame in range(1, 10)),
+    *(("mr/nih_ge_epi_motion_10rep.nii.gz", 0, frame, {"unfit", "correctable"}) for frame in range(1, 10)),
 ]
 
 
