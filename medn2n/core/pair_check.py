@@ -23,6 +23,7 @@ from medn2n.core.pair_measures import (
     joint_fit,
     shared_noise,
 )
+from medn2n.core.turn import in_plane_turn
 
 Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 
@@ -74,6 +75,8 @@ class PairResult:
     coarse_ratio: float = 1.0
     anatomy_correlation: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
+    turn_degrees: float = 0.0
+    turn_error_degrees: float = float("inf")
 
     def figures(self) -> dict[str, float]:
         """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
@@ -84,6 +87,8 @@ class PairResult:
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]
+        if np.isfinite(self.turn_error_degrees):
+            names += ["turn_degrees", "turn_error_degrees"]
         figures = {name: float(getattr(self, name)) for name in names}
         for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
             figures[f"shift_{axis}_voxels"] = shift
@@ -150,6 +155,7 @@ def _figures(
     tissue = noise.tissue_mask((first + second) / 2) & fit.measured
     inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
     sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
+    turn = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -172,6 +178,8 @@ def _figures(
         coarse_ratio=coarse_ratio(fit),
         anatomy_correlation=anatomy_correlation(first, second, fit),
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
+        turn_degrees=turn.degrees,
+        turn_error_degrees=turn.error,
     )
 
 
