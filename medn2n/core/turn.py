@@ -8,6 +8,7 @@ turned back and measured again until nothing is left (Gauss–Newton), so that a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +145,7 @@ def _robust(columns: Array, shadow: Array, target: Array, part: Array) -> tuple[
     order = np.argsort(part, kind="stable")
     ends = np.searchsorted(part[order], np.arange(GROUPS + 1))
     left_out = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         mine = order[start:end]
         normal = heavy[mine].T @ columns[mine] - dark[mine].T @ shadow[mine]
         left_out.append(np.linalg.solve(total - normal, aim - heavy[mine].T @ target[mine]))

@@ -67,12 +67,13 @@ def write_pair_page(path: Path, page: PairPage) -> int:
     blocks: list[Block] = []
     if page.groups:
         blocks.append(_overview(page.groups))
-    if page.left_out:
-        blocks.append(_left_out(page.left_out))
     blocks += [_group(group) for group in page.groups if any(pair.pictures for pair in group.pairs)]
     blank = sum(not any(pair.pictures for pair in group.pairs) for group in page.groups)
     if blank:
-        blocks.append(Text(paragraphs=(f"{blank} more groups have their line in the table above and no pictures.",)))
+        line = "1 more group has its line" if blank == 1 else f"{blank} more groups have their lines"
+        blocks.append(Text(paragraphs=(f"{line} in the table above and no pictures.",)))
+    if page.left_out:
+        blocks.append(Section(title="Left out", blocks=(_left_out(page.left_out),)))
     if page.refused:
         blocks.append(_refused(page.refused))
     blocks.append(_method())
@@ -139,7 +140,7 @@ def _left_out(decisions: Sequence[Decision]) -> Table:
         for decision in decisions[:MOST_ROWS]
     ]
     more = len(decisions) - len(rows)
-    caption = "Left out." + (f" {more} more lines are not shown; the command printed them." if more else "")
+    caption = f"{more} more lines are not shown; the command printed them." if more else ""
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 

@@ -17,7 +17,11 @@ _TONES: dict[str, Literal["good", "check", "bad", "plain"]] = {
 
 
 class Pair(Protocol):
-    """What a row needs: the other scan's keyed id, and the check."""
+    """What a row needs: the keyed ids of both scans, and the check."""
+
+    @property
+    def first_id(self) -> str:
+        """Keyed id of the reference."""
 
     @property
     def second_id(self) -> str:
@@ -35,21 +39,22 @@ def chip(verdict: str) -> Chip:
 
 def place_table(pairs: Sequence[Pair], unit: str) -> Table:
     """Same place, same signal: one row a scan."""
-    level = f" ({unit})" if unit else ""
     columns = (
-        Column(name="Scan"), Column(name="Verdict"), Column(name="Shift I (voxels)", digits=3),
-        Column(name="Shift J (voxels)", digits=3), Column(name="Shift K (voxels)", digits=3),
-        Column(name="Turn in plane (°)", digits=3), Column(name="Gain", digits=4),
-        Column(name=f"Offset{level}", digits=2), Column(name="Mismatch (σ)", digits=3),
+        Column(name="Scan"), Column(name="Verdict"), Column(name="Shift I"), Column(name="Shift J"),
+        Column(name="Shift K"), Column(name="Turn"), Column(name="Gain", digits=3), Column(name="Offset"),
+        Column(name="Mismatch"),
     )  # fmt: skip
     rows = []
     for pair in pairs:
         result = pair.result
-        shifts = [_measured(*both) for both in zip(result.shift, result.shift_error, strict=True)]
+        shifts = [  # along K nothing is fitted where slices are few
+            _measured(shift, error) if error > 0 else None
+            for shift, error in zip(result.shift, result.shift_error, strict=True)
+        ]
         turn = _measured(result.turn_degrees, result.turn_error_degrees)
         rows.append(
             (
-                pair.second_id,
+                _name(pair),
                 chip(result.verdict),
                 *shifts,
                 turn if isinstance(turn, Measured) else None,
@@ -58,36 +63,48 @@ def place_table(pairs: Sequence[Pair], unit: str) -> Table:
                 result.mismatch_sigmas,
             )
         )
-    return Table(columns=columns, rows=tuple(rows), caption="Same place, same signal? With 95 % intervals.")
+    caption = (
+        "Same place, same signal? 95 % intervals in brackets. Shift in voxels; turn in the image plane, in degrees; "
+    )
+    caption += f"offset in {unit or 'the scan’s unit'}; mismatch: what gain and offset explain, in σ."
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
 def noise_table(pairs: Sequence[Pair], unit: str) -> Table:
     """Independent noise, and nothing but noise: one row a scan."""
-    level = f" ({unit})" if unit else ""
     columns = (
-        Column(name="Scan"), Column(name=f"σ of reference{level}"), Column(name=f"σ of this scan{level}"),
-        Column(name=f"σ from the difference{level}"), Column(name="Noise correlation", digits=3),
-        Column(name="Structure", digits=2), Column(name="Coarse", digits=2), Column(name="Lag-1 along I"),
-        Column(name="Lag-1 along J"),
+        Column(name="Scan"), Column(name="σ reference"), Column(name="σ this scan"), Column(name="σ difference"),
+        Column(name="Noise correlation"), Column(name="Structure"), Column(name="Coarse"), Column(name="Lag-1 I"),
+        Column(name="Lag-1 J"),
     )  # fmt: skip
     rows = []
     for pair in pairs:
         result = pair.result
         seen = "noise_correlation" in result.figures()
-        correlation = _measured(result.noise_correlation, result.noise_correlation_error) if seen else "not measurable"
         rows.append(
             (
-                pair.second_id,
+                _name(pair),
                 result.sigma_first,
                 result.sigma_second,
                 result.sigma_pair,
-                correlation,
+                _measured(result.noise_correlation, result.noise_correlation_error) if seen else None,
                 result.edge_ratio,
                 result.coarse_ratio,
                 *result.noise_lag1,
             )
         )
-    return Table(columns=columns, rows=tuple(rows), caption="Independent noise, and nothing but noise?")
+    caption = (
+        f"Independent noise, and nothing but noise? σ in {unit or 'the scan’s unit'}: inside each scan, where fine "
+    )
+    caption += "anatomy counts as noise too, and from the difference (over √2), where it does not. Noise correlation "
+    caption += "between the two scans: – where no flat area is large enough to tell."
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
+
+
+def _name(pair: Pair) -> str:
+    """The other scan; its volume alone where both are of one series."""
+    series, _, volume = pair.second_id.partition(" ")
+    return volume if volume and pair.first_id.startswith(f"{series} ") else pair.second_id
 
 
 def _measured(value: float, error: float) -> Cell:
