@@ -55,7 +55,7 @@ def test_the_page_lies_beside_the_manifest(call: Call, scans: Path, tmp_path: Pa
     assert "fatal for blind-spot" in page
     refused = page.count("<h3>")
     assert refused >= 2
-    assert page.count("data:image/png;base64,") == 4 * (6 + 3 + refused)  # six frames of the series, three slices
+    assert page.count("data:image/png;base64,") == 4 * (6 + 2 + refused)  # six frames of the series, two slices
     assert len(page) < 20_000_000
     for name in ("Doe", "John", "1970", "bold", "nii", "twice", str(tmp_path)):
         assert name not in re.sub(r"base64,[^\"]*", "", page)
