@@ -40,8 +40,8 @@ def chip(verdict: str) -> Chip:
 def place_table(pairs: Sequence[Pair], unit: str) -> Table:
     """Same place, same signal: one row a scan."""
     columns = (
-        Column(name="Scan"), Column(name="Verdict"), Column(name="Shift I"), Column(name="Shift J"),
-        Column(name="Shift K"), Column(name="Turn"), Column(name="Gain", digits=3), Column(name="Offset"),
+        Column(name="Scan"), Column(name="Verdict"), Column(name="Shift I", digits=3), Column(name="Shift J", digits=3),
+        Column(name="Shift K", digits=3), Column(name="Turn", digits=3), Column(name="Gain", digits=3), Column(name="Offset"),
         Column(name="Mismatch"),
     )  # fmt: skip
     rows = []
