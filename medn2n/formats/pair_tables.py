@@ -41,8 +41,8 @@ def place_table(pairs: Sequence[Pair], unit: str) -> Table:
     """Same place, same signal: one row a scan."""
     columns = (
         Column(name="Scan"), Column(name="Verdict"), Column(name="Shift I", digits=3), Column(name="Shift J", digits=3),
-        Column(name="Shift K", digits=3), Column(name="Turn", digits=3), Column(name="Gain", digits=3), Column(name="Offset"),
-        Column(name="Mismatch"),
+        Column(name="Shift K", digits=3), Column(name="Turn", digits=3), Column(name="Gain", digits=3),
+        Column(name="Offset"), Column(name="Mismatch"),
     )  # fmt: skip
     rows = []
     for pair in pairs:
