@@ -16,7 +16,15 @@ import typer
 
 from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
-from medn2n.cli_options import EquipmentOption, KeepPrivate, SyntaxOption, UidOption
+from medn2n.cli_options import (
+    EquipmentOption,
+    KeepPrivate,
+    LicenceOption,
+    RootOption,
+    SourceOption,
+    SyntaxOption,
+    UidOption,
+)
 from medn2n.errors import Medn2nError, UsageError
 from medn2n.log import logger, setup_logging
 
@@ -83,6 +91,12 @@ def pair(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Explain every decision, write nothing.")] = False,
     declare: Annotated[Path | None, typer.Option(help="File of groups that you know to be repeats, or not.")] = None,
     modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    singles: Annotated[bool, typer.Option("--singles", help="List scans without a repeat too.")] = False,
+    root: RootOption = "",
+    source: SourceOption = "",
+    licence: LicenceOption = "",
+    page: Annotated[Path | None, typer.Option(help="Page of difference images; else MANIFEST.html.")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
 ) -> None:
     """Find repeats, check them on their voxels, split by patient."""
     from medn2n.tables import decision_lines
@@ -90,7 +104,15 @@ def pair(
 
     if output is None and not dry_run:
         raise UsageError("Give -o MANIFEST.json, or --dry-run to see what would be in it.")
-    manifest, decisions = pair_scans(scans, None if dry_run else output, declare=declare, modality=_upper(modality))
+    if page is not None and no_report:
+        raise UsageError("--page and --no-report contradict each other.")
+    written = None if dry_run else output
+    if page is None and written is not None and not no_report:
+        page = written.with_suffix(".html")
+    manifest, decisions = pair_scans(
+        scans, written, declare=declare, modality=_upper(modality), singles=singles, root=root, source=source,
+        licence=licence, page=page,
+    )  # fmt: skip
     print(decision_lines(manifest, decisions))
     raise typer.Exit(0 if manifest.training or manifest.validation or manifest.test else 4)
 

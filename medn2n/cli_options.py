@@ -1,4 +1,4 @@
-"""Options of `medn2n denoise` that say how DICOM copies are written."""
+"""Options of `medn2n denoise` that say how DICOM copies are written; of `medn2n pair`, whose scans they are."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ KeepPrivate = Annotated[
     list[str] | None,
     typer.Option("--keep-private", help="Private creator whose DICOM elements stay; may be repeated."),
 ]
+RootOption = Annotated[
+    str,
+    typer.Option("--root", help="Environment variable that will name SCANS, as '$MEDN2N_DATA'; else relative paths."),
+]
+SourceOption = Annotated[str, typer.Option("--source", help="Where the scans come from; recorded in each group.")]
+LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the scans; recorded in each group.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,50 @@ from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_ma
 from medn2n.log import logger
 from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
+from medn2n.stages.repeats_to_page import write_repeats_page
 from medn2n.stages.scans_to_report import Evaluation
 from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simulate_repeats
 
 
 def pair_scans(
-    scans: Path, output: Path | None, *, declare: Path | None = None, modality: str = ""
+    scans: Path,
+    output: Path | None,
+    *,
+    declare: Path | None = None,
+    modality: str = "",
+    singles: bool = False,
+    root: str = "",
+    source: str = "",
+    licence: str = "",
+    page: Path | None = None,
 ) -> tuple[Manifest, Sequence[Decision]]:
-    """Find the repeats below `scans` and write the manifest (none for output None)."""
+    """Find the repeats below `scans` and write the manifest (none for output None) and the page (none for page None).
+
+    singles: list scans without a repeat too. root: "$NAME", an environment variable that the manifest is to start
+    from; else its references start from its own folder. source, licence: of the scans, for every group.
+    """
     if not scans.is_dir():
         raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
+    if root and not re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", root):
+        raise UsageError("--root is an environment variable, written as '$MEDN2N_DATA'.")
+    found = catalogue(scans, modality=modality)
     manifest, decisions = find_repeats(
-        catalogue(scans, modality=modality),
+        found,
         scans,
         name="repeats" if output is None else output.stem,
         declaration=None if declare is None else read_declaration(declare),
         modality=modality,
+        singles=singles,
+        manifest_root=root,
+        source=source,
+        licence=licence,
     )
     if output is not None:
         # References from the manifest's own folder, where MONAI looks for them too.
-        root = Path(os.path.relpath(scans.resolve(), output.resolve().parent)).as_posix()
-        write_manifest(manifest if root == "." else _below(manifest, root), output)
+        below = "." if root else Path(os.path.relpath(scans.resolve(), output.resolve().parent)).as_posix()
+        write_manifest(manifest if below == "." else _below(manifest, below), output)
+    if page is not None:
+        write_repeats_page(page, manifest, decisions, found, scans, modality=modality, dry_run=output is None)
     return manifest, decisions
 
 

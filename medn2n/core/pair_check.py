@@ -23,14 +23,13 @@ from medn2n.core.pair_measures import (
     joint_fit,
 )
 from medn2n.core.shared_noise import SharedNoise, shared_noise
+from medn2n.core.turn import in_plane_turn
 
 Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 
 IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
 ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
-ANATOMY_LEAST = 0.90  # below this no error bar helps; between the two, one standard error counts
-ANATOMY_ERRORS = 1.0
 SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
 GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
 LEVEL_SIGMAS = 0.028  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
@@ -82,6 +81,8 @@ class PairResult:
     anatomy_correlation: float = 0.0
     anatomy_error: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
+    turn_degrees: float = 0.0
+    turn_error_degrees: float = float("inf")
 
     def figures(self) -> dict[str, float]:
         """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
@@ -93,6 +94,8 @@ class PairResult:
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]
+        if np.isfinite(self.turn_error_degrees):
+            names += ["turn_degrees", "turn_error_degrees"]
         figures = {name: float(getattr(self, name)) for name in names}
         for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
             figures[f"shift_{axis}_voxels"] = shift
@@ -160,6 +163,7 @@ def _figures(
     inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
     sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
     anatomy = anatomy_correlation(first, second, fit)
+    turn = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -185,6 +189,8 @@ def _figures(
         anatomy_correlation=anatomy[0],
         anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
+        turn_degrees=turn.degrees,
+        turn_error_degrees=turn.error,
     )
 
 
@@ -214,8 +220,7 @@ _FINE: Ruling = ("fit", "FIT", "")
 
 
 def _other_object(result: PairResult, *_: object) -> Ruling:
-    highest = result.anatomy_correlation + ANATOMY_ERRORS * result.anatomy_error
-    if result.anatomy_correlation >= ANATOMY_LEAST and highest >= ANATOMY_CORRELATION:
+    if result.anatomy_correlation >= ANATOMY_CORRELATION:
         return _FINE
     found = f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
     return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")

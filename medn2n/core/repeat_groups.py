@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.catalogue import Series
+from medn2n.core.drift import Drift
 from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
@@ -20,9 +21,22 @@ Outcome = Literal["fit", "correctable", "unfit", "unproven", "alone", "not repea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Two scans that were checked on their voxels. first, second: their references, never shown; first_id, second_id:
+    what people see: the series' keyed id, and the volume's number in a 4D one."""
+
+    first: str
+    second: str
+    first_id: str
+    second_id: str
+    result: PairResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One line of `medn2n pair --dry-run`. series: keyed ids; scans: how many volumes it is about; group and
-    split: where they went, "" where they were left out; figures: of the voxel check, if there was one."""
+    split: where they went, "" where they were left out; figures: of the voxel check, if there was one; compared: the
+    pairs of scans behind it, for a group each against the one that all were checked against."""
 
     series: tuple[str, ...]
     scans: int
@@ -31,6 +45,7 @@ class Decision:
     group: str = ""
     split: str = ""
     figures: tuple[tuple[str, float], ...] = ()
+    compared: tuple[Compared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,14 +60,21 @@ class Scan:
     slab: npt.NDArray[Any]
     padding: npt.NDArray[np.bool_] | None = None
 
+    @property
+    def id(self) -> str:
+        """Keyed id of the series, and the volume's number (from 1) where it is one of several."""
+        return self.series.id if self.frame is None else f"{self.series.id} volume {self.frame + 1}"
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CandidateGroup:
-    """A group in the making. small: thumbnail of the scan that all others were checked against."""
+    """A group in the making. small: thumbnail of the scan that all others were checked against. drift: of the series
+    that its frames come from."""
 
     scans: list[Scan]
     small: npt.NDArray[np.float64] | None = None
-    results: list[PairResult] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    drift: Drift | None = None
     subject: str = ""
 
 
@@ -63,7 +85,13 @@ def checked(first: Scan, second: Scan, separate: bool) -> PairResult:
     return check_pair(first.slab, second.slab, padding=padding, acquired_apart=separate)
 
 
-def join(group: CandidateGroup, item: Scan, *, separate: bool) -> PairResult | None:
+def _pair(first: Scan, second: Scan, result: PairResult) -> Compared:
+    return Compared(
+        first=first.reference, second=second.reference, first_id=first.id, second_id=second.id, result=result
+    )
+
+
+def join(group: CandidateGroup, item: Scan, *, separate: bool) -> Compared | None:
     """Add a scan that passes the check against the group's first; else return the check that it failed.
 
     It must not share noise with the others either: with any of them, or for the frames of a long series with the
@@ -71,15 +99,15 @@ def join(group: CandidateGroup, item: Scan, *, separate: bool) -> PairResult | N
     """
     result = checked(group.scans[0], item, separate)
     if not kept(result):
-        return result
+        return _pair(group.scans[0], item, result)
     last = group.scans[-1]
     for other in group.scans[1:]:
         if item.frame is None or other is last or np.array_equal(other.slab, item.slab):
             against = checked(other, item, separate)
             if against.code in NOISE_CODES:
-                return against
+                return _pair(other, item, against)
     group.scans.append(item)
-    group.results.append(result)
+    group.compared.append(_pair(group.scans[0], item, result))
     return None
 
 
@@ -130,8 +158,10 @@ def evenly(members: Sequence[int], most: int) -> list[int]:
     return [members[i] for i in np.linspace(0, len(members) - 1, most).round().astype(int)]
 
 
-def summary(results: Sequence[PairResult]) -> tuple[Literal["fit", "correctable"], str, dict[str, float]]:
-    """Verdict, sentence and figures of a group: of each figure the value that lies farthest from a perfect pair."""
+def summary(group: CandidateGroup) -> tuple[Literal["fit", "correctable"], str, dict[str, float]]:
+    """Verdict, sentence and figures of a group: of each figure the value that lies farthest from a perfect pair; of
+    the series' drift the whole."""
+    results = [compared.result for compared in group.compared]
     verdict: Literal["fit", "correctable"] = "fit"
     if any(result.verdict != "fit" for result in results):
         verdict = "correctable"
@@ -143,6 +173,8 @@ def summary(results: Sequence[PairResult]) -> tuple[Literal["fit", "correctable"
     for name in ("sigma_first", "sigma_second", "sigma_pair"):
         figures[name] = float(np.median([row[name] for row in rows]))
     figures["pairs_checked"] = float(len(results))
+    if group.drift is not None:
+        figures |= group.drift.figures(figures["sigma_pair"])
     if verdict == "fit":
         return (
             verdict,

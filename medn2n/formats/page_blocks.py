@@ -19,7 +19,15 @@ class Measured:
     high: float
 
 
-Cell = str | float | int | None | Measured
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A verdict in a coloured frame; the word says the same as the colour."""
+
+    text: str
+    tone: Literal["good", "check", "bad", "plain"] = "plain"
+
+
+Cell = str | float | int | None | Measured | Chip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

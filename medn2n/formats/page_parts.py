@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.formats.page_blocks import Bars, Cell, Measured, Table
+from medn2n.formats.page_blocks import Bars, Cell, Chip, Measured, Table
 
 
 def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
@@ -38,6 +38,8 @@ def figure_text(value: Cell, digits: int) -> str:
         return "–"
     if isinstance(value, str):
         return value
+    if isinstance(value, Chip):
+        return value.text
     if isinstance(value, Measured):
         return (
             f"{figure_text(float(value.value), digits)} "
@@ -75,7 +77,9 @@ def table_html(table: Table) -> str:
 
 
 def _cell_html(value: Cell, digits: int) -> str:
-    """A figure with its interval in small print below it; anything else as text."""
+    """A figure with its interval in small print below it; a verdict in its frame; anything else as text."""
+    if isinstance(value, Chip):
+        return f'<span class="chip {value.tone}">{escape(value.text)}</span>'
     if not isinstance(value, Measured):
         return escape(figure_text(value, digits))
     low, high = (figure_text(float(edge), digits) for edge in (value.low, value.high))

@@ -12,13 +12,16 @@ and two of them are one subject where the voxel check finds the same object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from medn2n.core import frames
 from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.drift import level_drift, tissue_levels
 from medn2n.core.pairing_rules import acquired_apart, not_repeats_because, other_grid
 from medn2n.core.repeat_groups import (
     CandidateGroup,
+    Compared,
     Decision,
     Outcome,
     Scan,
@@ -159,8 +162,8 @@ class _Search:
         """The group as the manifest holds it; also records the decision."""
         contents = sorted(item.content for item in group.scans)
         check = PairCheck(verdict="unchecked", reason="a single scan")
-        if group.results:
-            verdict, reason, figures = summary(group.results)
+        if group.compared:
+            verdict, reason, figures = summary(group)
             check = PairCheck(verdict=verdict, reason=reason, figures=figures)
         first = group.scans[0].series
         made = Group(
@@ -183,6 +186,7 @@ class _Search:
                 group=made.group,
                 split=splits[group.subject],
                 figures=tuple(sorted(check.figures.items())),
+                compared=tuple(group.compared),
             )
         )
         return made
@@ -204,9 +208,10 @@ class _Search:
             )
         for members in found.groups:
             if len(members) > 1:
-                self._check_frames(series, volume, evenly(members, MOST_FRAMES))
+                self._check_frames(series, volume, members)
 
-    def _check_frames(self, series: Series, volume: Volume, members: list[int]) -> None:
+    def _check_frames(self, series: Series, volume: Volume, everyone: Sequence[int]) -> None:
+        members = evenly(everyone, MOST_FRAMES)
         reference = members[frames.typical_frame(slab(volume.voxels)[..., members])]
         group = CandidateGroup(scans=[self.contents.scan(series, volume, reference)])
         separate = (series.modality or self.modality) == "MR"  # a gated CT's phases share projections
@@ -214,6 +219,7 @@ class _Search:
             if frame != reference:
                 self._try(group, self.contents.scan(series, volume, frame), separate=separate)
         group.small = thumbnail(group.scans[0].slab)
+        group.drift = level_drift(tissue_levels(slab(volume.voxels), everyone), everyone)
         self._link_same_object(group)
         group.scans.sort(key=lambda item: item.content)
         if len(group.scans) > 1:
@@ -264,11 +270,11 @@ class _Search:
         if problem is None:
             return True
         first = group.scans[0]
-        if problem.same_object:
+        result = problem.result
+        if result.same_object:
             self._links.append((first.content, item.content))
-        figures = tuple(sorted(problem.figures().items()))
-        reason = problem.reason if item.frame is None else f"volume {item.frame + 1}: {problem.reason}"
-        self._leave_out([first.series, item.series], problem.verdict, reason, figures=figures, scans=1)
+        reason = result.reason if item.frame is None else f"volume {item.frame + 1}: {result.reason}"
+        self._leave_out([first.series, item.series], result.verdict, reason, scans=1, compared=problem)
         return False
 
     def _leave_out(
@@ -277,10 +283,14 @@ class _Search:
         verdict: Outcome,
         reason: str,
         *,
-        figures: tuple[tuple[str, float], ...] = (),
         scans: int = 0,
+        compared: Compared | None = None,
     ) -> None:
         ids = tuple(sorted({item.id for item in series}))
+        figures = tuple(sorted(compared.result.figures().items())) if compared else ()
+        pairs = (compared,) if compared else ()
         self.decisions.append(
-            Decision(series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures)
+            Decision(
+                series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures, compared=pairs
+            )
         )
