@@ -143,15 +143,25 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write by rename, keys in a fixed order, groups sorted: the same manifest gives the same bytes."""
-    data = manifest.model_dump(by_alias=True, exclude_defaults=False)
+    data = _plain(manifest)
     for split in ("training", "validation", "test"):
         data[split] = sorted(data[split], key=lambda group: str(group["group"]))
     write_json(data, path)
 
 
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """As the file holds it: a group without corrections does not name them, as before there were any."""
+    data = manifest.model_dump(mode="json", by_alias=True)
+    for split in ("training", "validation", "test"):
+        for group in data[split]:
+            if not group["corrections"]:
+                del group["corrections"]
+    return data
+
+
 def manifest_hash(manifest: Manifest) -> str:
     """sha256 over the canonical JSON: recorded in every model that was trained from it."""
-    data = manifest.model_dump(by_alias=True)
+    data = _plain(manifest)
     return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 

@@ -2,8 +2,9 @@
 
 Candidates come from headers and geometry (`medn2n.core.pairing_rules`, `medn2n.core.frames`) or from the user's
 declaration, never from file names. Each candidate is then checked on voxels (`medn2n.core.pair_check`) against one
-scan of its group. Kept is what is fit, or differs only a little in intensity (`medn2n.core.repeat_groups.kept`).
-Left out, with its reason, is what moved (needs alignment), is unfit, or of unproven independence.
+scan of its group. Kept is what is fit, or becomes so by a gain, an offset and a rigid motion, which are written into
+the manifest for training to make up for (`medn2n.core.repeat_groups.matched`). Left out, with its reason, is what is
+unfit, or of unproven independence.
 
 Scans are taken in the order of their content's sha256, so neither names nor the order of files change the result.
 A bare NIfTI has no patient: unless its path holds a BIDS subject or it is declared, its subject is what it shows,
@@ -36,7 +37,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Group, Manifest, PairCheck
+from medn2n.formats.manifest import Correction, Group, Manifest, PairCheck
 from medn2n.formats.reference import ScanReference, without_frame
 from medn2n.formats.series_contents import SeriesContents
 from medn2n.log import keyed_id
@@ -160,7 +161,7 @@ class _Search:
         contents = sorted(item.content for item in group.scans)
         check = PairCheck(verdict="unchecked", reason="a single scan")
         if group.results:
-            verdict, reason, figures = summary(group.results)
+            verdict, reason, figures = summary(group.results, [item.match for item in group.scans])
             check = PairCheck(verdict=verdict, reason=reason, figures=figures)
         first = group.scans[0].series
         made = Group(
@@ -172,6 +173,7 @@ class _Search:
             source=source,
             licence=licence,
             check=check,
+            corrections=_corrections(group),
         )
         outcome: Outcome = "alone" if check.verdict == "unchecked" else check.verdict
         self.decisions.append(
@@ -284,3 +286,18 @@ class _Search:
         self.decisions.append(
             Decision(series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures)
         )
+
+
+def _corrections(group: CandidateGroup) -> list[Correction]:
+    """One a scan, in order; none at all where nothing has to be corrected."""
+    made = [
+        Correction(
+            gain=item.match.gain,
+            offset=item.match.offset,
+            rotation_deg=item.match.motion.rotation_deg,
+            translation_mm=item.match.motion.translation_mm,
+            error_mm=item.match.error_mm,
+        )
+        for item in group.scans
+    ]
+    return made if any(correction != Correction() for correction in made) else []
