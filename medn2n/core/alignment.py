@@ -33,6 +33,7 @@ LONGEST_STEP_PIXELS = 3.0  # a step cannot be trusted beyond the reach of the fi
 MOST_POINTS = 60_000  # enough for 0.01 voxels; more costs time only
 LEAST_POINTS = 1000
 SLICES_FOR_3D = 6  # with fewer, motion through the slices cannot be told from anything else
+FLATTEST_VOXEL = 3.0  # slice step over pixel; wider steps are no samples of one volume, and their fit is biased
 GROUPS = 16  # of the jackknife, slabs along I
 
 
@@ -62,6 +63,9 @@ class Rigid:
         return np.asarray(np.linalg.inv(affine) @ self.world(middle_mm(affine, shape)) @ affine)
 
 
+STILL = Rigid()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """motion: of the second scan against the first. displacement_mm: RMS over the tissue; error_mm: its standard
@@ -87,7 +91,8 @@ def register(
     """Motion of the second (I,J,K) scan against the first on one grid. affine: voxel → RAS mm of these voxels.
 
     centre_mm: what the rotation is about; the grid's middle. measured: False where the first holds no measurement.
-    Six unknowns, or three (in the plane) for fewer than six slices. None where too few voxels overlap.
+    Six unknowns, or three (in the plane) where slices are fewer than six or far apart. None where too few voxels
+    overlap.
     """
     centre = middle_mm(affine, first.shape) if centre_mm is None else np.asarray(centre_mm, dtype=np.float64)
     ones, twos = (np.nan_to_num(scan).astype(np.float32) for scan in (first, second))
@@ -137,7 +142,7 @@ class _Level:
 
 
 def _level(first: Array, second: Array, affine: Array, centre: Array, where: BoolArray, blur: Array) -> _Level:
-    sigma = np.where(np.array(first.shape) >= SLICES_FOR_3D, blur, 0.0)
+    sigma = blur * [1, 1, float(sampled_through(affine, first.shape))]
     ones, twos = (ndimage.gaussian_filter(scan, sigma) for scan in (first, second))
     index = np.flatnonzero(where)
     index = index[:: max(1, len(index) // MOST_POINTS)]
@@ -157,14 +162,18 @@ def _level(first: Array, second: Array, affine: Array, centre: Array, where: Boo
         gradients=gradients(twos),
         affine=np.asarray(affine, dtype=np.float64),
         centre=centre,
-        freedom=_freedom(affine, first.shape[2]),
+        freedom=np.eye(6) if sampled_through(affine, first.shape) else _in_plane(affine),
     )
 
 
-def _freedom(affine: Array, slices: int) -> Matrix:
-    """What may move, as columns (rotation vector, translation): everything, or within the plane only."""
-    if slices >= SLICES_FOR_3D:
-        return np.eye(6)
+def sampled_through(affine: Array, shape: tuple[int, ...]) -> bool:
+    """True where the slices are many and near enough to show motion through them."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return shape[2] >= SLICES_FOR_3D and bool(spacing[2] <= FLATTEST_VOXEL * spacing[:2].min())
+
+
+def _in_plane(affine: Array) -> Matrix:
+    """What may move within the plane, as columns (rotation vector, translation)."""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     columns = np.zeros((6, 3))
     columns[:3, 0] = normal / np.linalg.norm(normal)

@@ -52,14 +52,14 @@ def compared(output: Tensor, batch: Mapping[str, Tensor], align: str) -> Compare
 
 def carried(image: Tensor, matrix: Tensor) -> Tensor:
     """image (B,C,…) at the indices that `matrix` (B,d,d+1) gives for each voxel: cubic B-spline interpolation,
-    float32 at least, mirrored at the edges, differentiable in the image."""
+    float32 at least, differentiable in the image. Outside it goes on as a straight line for a voxel."""
     with torch.autocast(image.device.type, enabled=False):
         image = image if image.dtype == torch.float64 else image.float()
         coefficients = image
         for axis in range(2, image.dim()):
             inverse = torch.from_numpy(_prefilter(image.shape[axis])).to(image)
             coefficients = (coefficients.movedim(axis, -1) @ inverse).movedim(-1, axis)
-        return _spline(coefficients, indices(matrix.to(image), tuple(image.shape[2:])))
+        return _spline(coefficients, indices(matrix.to(image), tuple(image.shape[2:])) + 1)
 
 
 def indices(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -91,13 +91,15 @@ def inverted(matrix: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _prefilter(size: int) -> npt.NDArray[np.float64]:
-    """(n,n), values → B-spline coefficients along one axis, transposed: the inverse of (1,4,1)/6 with mirrored ends."""
-    basis = (np.eye(size, k=-1) + 4 * np.eye(size) + np.eye(size, k=1)) / 6
+    """(n,n+2), values → B-spline coefficients along one axis with one more at each end, transposed: the inverse of
+    (1,4,1)/6, without curvature at the ends (a mirrored end would bend every slope at the rim of a patch)."""
     if size == 1:
-        return np.ones((1, 1))
-    basis[0, 1] += 1 / 6
-    basis[-1, -2] += 1 / 6
-    return np.ascontiguousarray(np.linalg.inv(basis).T)
+        return np.ones((1, 3))
+    basis = (np.eye(size, k=-1) + 4 * np.eye(size) + np.eye(size, k=1)) / 6
+    basis[[0, -1]] = np.eye(size)[[0, -1]]
+    inner = np.linalg.inv(basis)
+    longer = np.vstack([2 * inner[0] - inner[1], inner, 2 * inner[-1] - inner[-2]])
+    return np.ascontiguousarray(longer.T)
 
 
 def _spline(coefficients: Tensor, places: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.alignment import Rigid, middle_mm, register, resampled
+from medn2n.core.alignment import STILL, Rigid, middle_mm, register, resampled
 from medn2n.core.pair_check import PairResult, check_pair
 
 MOVED = ("SHIFT", "STRUCTURE")  # rules that a motion can trip
@@ -29,7 +29,7 @@ class Match:
 
     gain: float = 1.0
     offset: float = 0.0
-    motion: Rigid = Rigid()
+    motion: Rigid = STILL
     displacement_mm: float = 0.0
     error_mm: float = 0.0
 
@@ -37,6 +37,9 @@ class Match:
     def angle_deg(self) -> float:
         """Of the rotation."""
         return float(np.linalg.norm(self.motion.rotation_deg))
+
+
+SAME = Match()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +74,7 @@ def looks_moved(result: PairResult) -> bool:
 def intensity_match(result: PairResult) -> Match:
     """Gain and offset of a pair that differs in intensity; the identity for one that does not."""
     if result.verdict != "correctable":
-        return Match()
+        return SAME
     return Match(gain=_short(result.gain), offset=_short(result.offset))
 
 
@@ -82,13 +85,13 @@ def align(first: Slab, second: Slab, *, acquired_apart: bool) -> tuple[PairResul
         first.voxels, second.voxels, first.affine, centre_mm=first.centre_mm, measured=_measured(first.padding)
     )
     if found is None or not found.settled or found.error_mm > ERROR_PIXELS * found.pixel_mm:
-        return _left(None, "no rigid motion brings the two together"), Match()
+        return _left(None, "no rigid motion brings the two together"), SAME
     if found.displacement_mm < LEAST_MOTION_PIXELS * found.pixel_mm:
-        return _left(None, "they did not move"), Match()
+        return _left(None, "they did not move"), SAME
     world = found.motion.world(first.centre_mm)
     carried, inside = resampled(second.voxels, np.linalg.inv(first.affine) @ world @ first.affine)
     if inside.mean() < OVERLAP:
-        return _left(None, "less than half of them overlaps"), Match()
+        return _left(None, "less than half of them overlaps"), SAME
     outside = ~inside if first.padding is None else ~inside | first.padding
     if second.padding is not None:
         pads, _ = resampled(second.padding, np.linalg.inv(first.affine) @ world @ first.affine)

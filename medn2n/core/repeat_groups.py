@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medn2n.core.catalogue import Series
 from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
-from medn2n.core.repeat_alignment import Match, Slab, align, intensity_match, looks_moved, slab_of
+from medn2n.core.repeat_alignment import SAME, Match, Slab, align, intensity_match, looks_moved, slab_of
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
 
@@ -44,7 +44,7 @@ class Scan:
     content: str
     slab: npt.NDArray[Any]
     padding: npt.NDArray[np.bool_] | None = None
-    match: Match = Match()
+    match: Match = SAME
 
     def placed_slab(self) -> Slab:
         """The slab in its place."""

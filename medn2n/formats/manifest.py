@@ -11,13 +11,17 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.reference import ScanReference
+
+if TYPE_CHECKING:
+    from medn2n.core.repeat_alignment import Match
 
 SCHEMA: Literal["medn2n.manifest/1"] = "medn2n.manifest/1"
 Split = Literal["training", "validation", "test"]
@@ -55,6 +59,21 @@ class Correction(_Strict):
     def moved(self) -> bool:
         """True where the scan shows the object in another place than the reference does."""
         return any(self.rotation_deg) or any(self.translation_mm)
+
+
+def corrections(matches: Iterable[Match]) -> list[Correction]:
+    """One for each scan of a group, in order; none at all where nothing has to be corrected."""
+    made = [
+        Correction(
+            gain=match.gain,
+            offset=match.offset,
+            rotation_deg=match.motion.rotation_deg,
+            translation_mm=match.motion.translation_mm,
+            error_mm=match.error_mm,
+        )
+        for match in matches
+    ]
+    return made if any(correction != Correction() for correction in made) else []
 
 
 class Group(_Strict):

@@ -37,7 +37,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Correction, Group, Manifest, PairCheck
+from medn2n.formats.manifest import Group, Manifest, PairCheck, corrections
 from medn2n.formats.reference import ScanReference, without_frame
 from medn2n.formats.series_contents import SeriesContents
 from medn2n.log import keyed_id
@@ -173,7 +173,7 @@ class _Search:
             source=source,
             licence=licence,
             check=check,
-            corrections=_corrections(group),
+            corrections=corrections(item.match for item in group.scans),
         )
         outcome: Outcome = "alone" if check.verdict == "unchecked" else check.verdict
         self.decisions.append(
@@ -286,18 +286,3 @@ class _Search:
         self.decisions.append(
             Decision(series=ids, scans=scans or len(ids), verdict=verdict, reason=reason, figures=figures)
         )
-
-
-def _corrections(group: CandidateGroup) -> list[Correction]:
-    """One a scan, in order; none at all where nothing has to be corrected."""
-    made = [
-        Correction(
-            gain=item.match.gain,
-            offset=item.match.offset,
-            rotation_deg=item.match.motion.rotation_deg,
-            translation_mm=item.match.motion.translation_mm,
-            error_mm=item.match.error_mm,
-        )
-        for item in group.scans
-    ]
-    return made if any(correction != Correction() for correction in made) else []
