@@ -86,8 +86,8 @@ def align(first: Slab, second: Slab, *, acquired_apart: bool) -> tuple[PairResul
     )
     if found is None or not found.settled or found.error_mm > ERROR_PIXELS * found.pixel_mm:
         return _left(None, "no rigid motion brings the two together"), SAME
-    if found.displacement_mm < LEAST_MOTION_PIXELS * found.pixel_mm:
-        return _left(None, "they did not move"), SAME
+    if found.displacement_mm < max(LEAST_MOTION_PIXELS * found.pixel_mm, 2 * found.error_mm):
+        return _left(None, "they did not move by more than the error of its measurement"), SAME
     world = found.motion.world(first.centre_mm)
     carried, inside = resampled(second.voxels, np.linalg.inv(first.affine) @ world @ first.affine)
     if inside.mean() < OVERLAP:

@@ -97,6 +97,11 @@ class Group(_Strict):
     check: PairCheck = PairCheck(verdict="unchecked")
     corrections: list[Correction] = Field(default_factory=list)
 
+    @property
+    def unmoved(self) -> list[int]:
+        """Positions of the scans that show the object where the reference does."""
+        return [n for n in range(len(self.image)) if not self.corrections or not self.corrections[n].moved]
+
     @model_validator(mode="after")
     def _parallel(self) -> Group:
         if self.sha256 and len(self.sha256) != len(self.image):

@@ -67,8 +67,7 @@ def load_cases(
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases += _repeats(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
-            unmoved = [not group.corrections or not group.corrections[n].moved for n in range(len(references))]
-            tasks += _tasks(_bases(voxels[unmoved], affine, recipe, quieten), group.group, recipe)
+            tasks += _tasks(_bases(voxels[group.unmoved], affine, recipe, quieten), group.group, recipe)
     return cases + _simulated(tasks, recipe, device_for(device))
 
 
