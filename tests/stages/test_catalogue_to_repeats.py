@@ -77,7 +77,7 @@ def test_a_frame_that_moved_or_brightened_is_kept_with_its_correction(tmp_path: 
     by_frame = dict(zip(group.image, group.corrections, strict=True))
     moving, brighter = by_frame["bold.nii.gz#frame=3"], by_frame["bold.nii.gz#frame=4"]
     np.testing.assert_allclose(moving.translation_mm, (2.0, 1.0, 0.0), atol=0.15)
-    np.testing.assert_allclose(moving.rotation_deg, (0, 0, 0), atol=0.2)
+    np.testing.assert_allclose(moving.rotation_deg, (0, 0, 0), atol=0.4)
     assert 0 < moving.error_mm < 0.3
     assert not brighter.moved
     assert brighter.gain == pytest.approx(1.05, abs=0.02)
