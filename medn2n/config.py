@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medn2n.errors import UsageError
 
@@ -131,11 +131,22 @@ class Recipe(_Strict):
     network: Network = Network()
     scaling: Scaling
     samples: Samples = Samples()
+    align: Literal["prediction", "target", "off"] = Field(
+        default="prediction",
+        description="repeats that moved: the prediction is carried onto the target inside the loss, and no noisy voxel "
+        "is interpolated; or the target onto the prediction, which correlates and damps its noise; or neither, nor "
+        "is intensity matched",
+    )
     objective: Literal["l2", "l1", "balanced_l2"] = "balanced_l2"
     optimiser: Optimiser = Optimiser()
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     validate_every: int = Field(default=250, ge=1)
     seed: int = 0
+
+    @field_validator("align", mode="before")
+    @classmethod
+    def _yaml_off(cls, value: object) -> object:
+        return "off" if value is False else value  # what YAML makes of a bare off
 
     @model_validator(mode="after")
     def _simulation_is_given(self) -> Recipe:

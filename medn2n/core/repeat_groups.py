@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +12,9 @@ import numpy.typing as npt
 from medn2n.core.catalogue import Series
 from medn2n.core.drift import Drift
 from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
+from medn2n.core.repeat_alignment import SAME, Match, Slab, align, intensity_match, looks_moved, slab_of
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
-KEPT_GAIN = 0.05  # every ordered pair of a group trains, so an intensity difference averages out over the roles
-KEPT_MISMATCH_SIGMAS = 0.6  # and leaves half of it, less than a third of the noise
 
 Outcome = Literal["fit", "correctable", "unfit", "unproven", "alone", "not repeats", "refused"]
 
@@ -51,7 +50,8 @@ class Decision:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scan:
     """One volume. reference: as the manifest names it; frame: its index in a 4D file, else None; content: id of what
-    it holds, whatever its file is called; slab: the part that is checked; padding: of the slab, or None."""
+    it holds, whatever its file is called; slab: the part that is checked; padding: of the slab, or None; match: how
+    it differs from its group's reference, which training makes up for."""
 
     series: Series
     reference: str
@@ -59,6 +59,12 @@ class Scan:
     content: str
     slab: npt.NDArray[Any]
     padding: npt.NDArray[np.bool_] | None = None
+    match: Match = SAME
+
+    def placed_slab(self) -> Slab:
+        """The slab in its place."""
+        shape, affine = self.series.geometry.shape, np.array(self.series.geometry.affine)
+        return slab_of(self.slab, self.padding, affine, shape, slab_start(shape[2]))
 
     @property
     def id(self) -> str:
@@ -92,13 +98,14 @@ def _pair(first: Scan, second: Scan, result: PairResult) -> Compared:
 
 
 def join(group: CandidateGroup, item: Scan, *, separate: bool) -> Compared | None:
-    """Add a scan that passes the check against the group's first; else return the check that it failed.
+    """Add a scan that passes the check against the group's first, as it is or once its intensity and its place are
+    corrected; else return the check that it failed.
 
     It must not share noise with the others either: with any of them, or for the frames of a long series with the
     one before in time and with any that holds the same voxels.
     """
-    result = checked(group.scans[0], item, separate)
-    if not kept(result):
+    result, match = matched(group.scans[0], item, separate)
+    if match is None:
         return _pair(group.scans[0], item, result)
     last = group.scans[-1]
     for other in group.scans[1:]:
@@ -106,6 +113,7 @@ def join(group: CandidateGroup, item: Scan, *, separate: bool) -> Compared | Non
             against = checked(other, item, separate)
             if against.code in NOISE_CODES:
                 return _pair(other, item, against)
+    item = replace(item, match=match)
     group.scans.append(item)
     group.compared.append(_pair(group.scans[0], item, result))
     return None
@@ -125,18 +133,28 @@ def name_subjects(groups: Sequence[CandidateGroup], links: Iterable[tuple[str, s
         group.subject = joined[group.scans[0].content]
 
 
-def kept(result: PairResult) -> bool:
-    """True for what trains: fit, or different in intensity only and only a little. What moved is left out until it
-    is aligned; what is unproven until it is declared."""
-    if result.verdict == "fit":
-        return True
-    small = abs(result.gain - 1) <= KEPT_GAIN and result.mismatch_sigmas <= KEPT_MISMATCH_SIGMAS
-    return result.verdict == "correctable" and result.code == "INTENSITY" and small
+def matched(first: Scan, item: Scan, separate: bool) -> tuple[PairResult, Match | None]:
+    """The check of a scan against its group's first, and what corrects it: nothing where it is fit, its intensity, or
+    its place too. None for what does not train; what is unproven waits until it is declared."""
+    result = checked(first, item, separate)
+    if looks_moved(result):
+        aligned, match = align(first.placed_slab(), item.placed_slab(), acquired_apart=separate)
+        if aligned.verdict == "correctable":
+            return aligned, match
+        tried = f"{result.reason}. Alignment does not help: {aligned.reason}"
+        return replace(result, reason=tried, same_object=result.same_object or aligned.same_object), None
+    usable = result.verdict == "fit" or (result.verdict, result.code) == ("correctable", "INTENSITY")
+    return result, intensity_match(result) if usable else None
+
+
+def slab_start(slices: int) -> int:
+    """The first of the slices that `slab` takes."""
+    return max(0, (slices - CHECKED_SLICES) // 2)
 
 
 def slab(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The middle slices of (I,J,K) or (I,J,K,T), all of them up to 24."""
-    start = max(0, (voxels.shape[2] - CHECKED_SLICES) // 2)
+    start = slab_start(voxels.shape[2])
     return voxels[:, :, start : start + CHECKED_SLICES]
 
 
@@ -162,6 +180,7 @@ def summary(group: CandidateGroup) -> tuple[Literal["fit", "correctable"], str, 
     """Verdict, sentence and figures of a group: of each figure the value that lies farthest from a perfect pair; of
     the series' drift the whole."""
     results = [compared.result for compared in group.compared]
+    matches = [item.match for item in group.scans]
     verdict: Literal["fit", "correctable"] = "fit"
     if any(result.verdict != "fit" for result in results):
         verdict = "correctable"
@@ -181,12 +200,24 @@ def summary(group: CandidateGroup) -> tuple[Literal["fit", "correctable"], str, 
             results[0].reason if len(results) == 1 else "same place, same signal, every scan",
             figures,
         )
-    off = max(abs(result.gain - 1) for result in results)
-    return (
-        verdict,
-        f"intensity differs by up to {100 * off:.1f} %, which averages out over the roles",
-        figures,
-    )
+    figures["moved_mm"] = max(match.displacement_mm for match in matches)
+    figures["turned_deg"] = round(max(match.angle_deg for match in matches), 3)
+    figures["moved_error_mm"] = max(match.error_mm for match in matches)
+    return verdict, _corrected(matches), figures
+
+
+def _corrected(matches: Sequence[Match]) -> str:
+    """What was corrected, in a sentence."""
+    moved = [match for match in matches if match.displacement_mm]
+    parts = []
+    if moved:
+        farthest, most = max(match.displacement_mm for match in moved), max(match.angle_deg for match in moved)
+        whom = f"{len(moved)} of {len(matches)} scans " if len(matches) > 2 else ""
+        parts.append(f"{whom}moved by up to {farthest:.1f} mm and {most:.1f}°, corrected")
+    off = max(abs(match.gain - 1) for match in matches)
+    if any(match.gain != 1 or match.offset for match in matches):
+        parts.append(f"intensity differs by up to {100 * off:.1f} %, matched by gain and offset")
+    return "; ".join(parts)
 
 
 def one_subject(subjects: Mapping[str, str], links: Iterable[tuple[str, str]]) -> dict[str, str]:

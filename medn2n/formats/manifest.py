@@ -11,16 +11,22 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.reference import ScanReference
 
+if TYPE_CHECKING:
+    from medn2n.core.repeat_alignment import Match
+
 SCHEMA: Literal["medn2n.manifest/1"] = "medn2n.manifest/1"
 Split = Literal["training", "validation", "test"]
+Angle = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=-500, le=500, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -35,12 +41,48 @@ class PairCheck(_Strict):
     figures: dict[str, float] = Field(default_factory=dict)
 
 
+class Correction(_Strict):
+    """How a scan differs from its group's reference scan, and what training makes up for: by default nothing.
+
+    scan = gain · reference + offset, in the scans' unit. What lies at x in the reference lies at R(x − c) + c + t in
+    the scan, in RAS mm, c being the middle of the grid: rotation_deg is R's rotation vector (its length the angle),
+    translation_mm is t, error_mm the standard error of a voxel's displacement.
+    """
+
+    gain: float = Field(default=1.0, ge=0.2, le=5.0, allow_inf_nan=False)
+    offset: float = Field(default=0.0, allow_inf_nan=False)
+    rotation_deg: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
+    translation_mm: tuple[Length, Length, Length] = (0.0, 0.0, 0.0)
+    error_mm: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def moved(self) -> bool:
+        """True where the scan shows the object in another place than the reference does."""
+        return any(self.rotation_deg) or any(self.translation_mm)
+
+
+def corrections(matches: Iterable[Match]) -> list[Correction]:
+    """One for each scan of a group, in order; none at all where nothing has to be corrected."""
+    made = [
+        Correction(
+            gain=match.gain,
+            offset=match.offset,
+            rotation_deg=match.motion.rotation_deg,
+            translation_mm=match.motion.translation_mm,
+            error_mm=match.error_mm,
+        )
+        for match in matches
+    ]
+    return made if any(correction != Correction() for correction in made) else []
+
+
 class Group(_Strict):
-    """≥ 1 scan of one object in one place.
+    """≥ 1 scan of one object in one place, or moved by what `corrections` says.
 
     image: scan references relative to the manifest's data root. truth: a reference without noise, where one exists
     (simulation). subject: keyed id; no subject is in two splits. sha256: one a file named by `image`, in the same
-    order. noise_sigma: known noise level of each scan in its unit, where it was simulated.
+    order. noise_sigma: known noise level of each scan in its unit, where it was simulated. corrections: one for each
+    scan, in the same order, the reference's being the identity; empty where there is nothing to correct.
     """
 
     group: str
@@ -53,11 +95,21 @@ class Group(_Strict):
     source: str = ""
     licence: str = ""
     check: PairCheck = PairCheck(verdict="unchecked")
+    corrections: list[Correction] = Field(default_factory=list)
+
+    @property
+    def unmoved(self) -> list[int]:
+        """Positions of the scans that show the object where the reference does."""
+        return [n for n in range(len(self.image)) if not self.corrections or not self.corrections[n].moved]
 
     @model_validator(mode="after")
     def _parallel(self) -> Group:
         if self.sha256 and len(self.sha256) != len(self.image):
             raise ValueError(f"group {self.group}: {len(self.image)} images but {len(self.sha256)} sha256")
+        if self.corrections and len(self.corrections) != len(self.image):
+            raise ValueError(f"group {self.group}: {len(self.image)} images but {len(self.corrections)} corrections")
+        if self.corrections and Correction() not in self.corrections:
+            raise ValueError(f"group {self.group}: no scan is the reference that the corrections refer to")
         return self
 
 
@@ -115,15 +167,25 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write by rename, keys in a fixed order, groups sorted: the same manifest gives the same bytes."""
-    data = manifest.model_dump(by_alias=True, exclude_defaults=False)
+    data = _plain(manifest)
     for split in ("training", "validation", "test"):
         data[split] = sorted(data[split], key=lambda group: str(group["group"]))
     write_json(data, path)
 
 
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """As the file holds it: a group without corrections does not name them, as before there were any."""
+    data = manifest.model_dump(mode="json", by_alias=True)
+    for split in ("training", "validation", "test"):
+        for group in data[split]:
+            if not group["corrections"]:
+                del group["corrections"]
+    return data
+
+
 def manifest_hash(manifest: Manifest) -> str:
     """sha256 over the canonical JSON: recorded in every model that was trained from it."""
-    data = manifest.model_dump(by_alias=True)
+    data = _plain(manifest)
     return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from monai.transforms import LoadImaged
 
 from medn2n.config import Recipe, SimulateCt, SimulateMr
 from medn2n.core import digital_objects, simulation
+from medn2n.core.alignment import Rigid
 from medn2n.core.ct_projection import device_for
-from medn2n.core.intensity import fit_scale
+from medn2n.core.intensity import IntensityScale, fit_scale
 from medn2n.core.noise import pair_sigma
+from medn2n.core.placement import Placement, through_plane_slices
 from medn2n.core.samples import Case, held_out_slices
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
@@ -32,6 +34,7 @@ from medn2n.log import logger
 DIGITAL_STREAM = 2  # a random stream of its own
 DIGITAL_SIDES = (160, 224, 288)
 DIGITAL_FIELD_MM = 400.0
+THROUGH_PLANE_SLICES = 0.2  # blurs less than the slice profile does; the in-plane motion is corrected all the same
 BELOW_AIR_HU = -1100.0  # what is stored outside a scanner's field of view
 Quieten = Callable[[Volume], Volume]
 
@@ -62,10 +65,46 @@ def load_cases(
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
         affine = np.asarray(image.affine)
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
-            cases.append(_scaled(voxels, None, group.group, recipe))
+            cases += _repeats(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
-            tasks += _tasks(_bases(voxels, affine, recipe, quieten), group.group, recipe)
+            tasks += _tasks(_bases(voxels[group.unmoved], affine, recipe, quieten), group.group, recipe)
     return cases + _simulated(tasks, recipe, device_for(device))
+
+
+def _repeats(
+    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe
+) -> list[Case]:
+    """The case of one group's repeats (R,I,J,K), with what its corrections say; none where fewer than two are left.
+    A 2D network's prediction can be moved in its plane only: for one, scans that moved through it are left out."""
+    case = _scaled(voxels, None, group.group, recipe)
+    if not group.corrections or recipe.align == "off":
+        return [case]
+    placement = _placement(group, affine, voxels.shape[1:], _scale(voxels, recipe))
+    left_out: list[int] = []
+    if recipe.network.dims == 2:
+        moved = [through_plane_slices(found, voxels.shape[1:]) for found in placement.index_maps]
+        left_out = [n for n, slices in enumerate(moved) if slices > THROUGH_PLANE_SLICES]
+    if left_out:
+        logger.info(
+            "group %s: %d of %d scans moved by more than %.2f slices through the plane: left out for a 2D network",
+            group.group, len(left_out), len(voxels), THROUGH_PLANE_SLICES,
+        )  # fmt: skip
+    if len(voxels) - len(left_out) < 2:
+        return []
+    kept = [n for n in range(len(voxels)) if n not in left_out]
+    return [replace(case, image=case.image[kept], placement=placement.without(left_out))]
+
+
+def _placement(
+    group: Group, affine: npt.NDArray[np.float64], shape: tuple[int, ...], scale: IntensityScale
+) -> Placement:
+    """A group's corrections in voxels and network units."""
+    maps, levels = [], []
+    for scan in group.corrections:
+        motion = Rigid(rotation_deg=scan.rotation_deg, translation_mm=scan.translation_mm)
+        maps.append(motion.index_map(affine, shape))
+        levels.append((scan.gain, (scale.offset * (scan.gain - 1) + scan.offset) / scale.scale))
+    return Placement(index_maps=np.stack(maps), levels=np.array(levels), slices=tuple(range(shape[2])))
 
 
 def _bases(
@@ -176,17 +215,21 @@ def _draw(task: Task, device: str) -> list[simulation.Draw]:
 def _scaled(
     repeats: npt.NDArray[np.float32], truth: npt.NDArray[np.float32] | None, group: str, recipe: Recipe
 ) -> Case:
-    # One scale for all repeats, from their mean: a scale of its own for each would differ by its noise.
+    scale = _scale(repeats, recipe)
+    clean = None if truth is None else torch.from_numpy(scale.to_network(truth))
+    return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
+
+
+def _scale(repeats: npt.NDArray[np.float32], recipe: Recipe) -> IntensityScale:
+    """One scale for all repeats, from their mean: a scale of its own for each would differ by its noise."""
     scaling = recipe.scaling
-    scale = fit_scale(
+    return fit_scale(
         repeats.mean(axis=0),
         kind=scaling.kind,
         offset=scaling.offset,
         scale=scaling.scale,
         percentile=scaling.percentile,
     )
-    clean = None if truth is None else torch.from_numpy(scale.to_network(truth))
-    return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
 
 
 def training_and_validation(

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from medn2n.config import Network, Recipe
+from medn2n.core.carrying import compared
 from medn2n.core.networks import build_network, parameter_count
-from medn2n.core.objectives import OBJECTIVES
+from medn2n.core.objectives import OBJECTIVES, shares_left
 from medn2n.core.samples import Case, PairedSamples
 from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
@@ -210,9 +211,8 @@ def _fit(run: _Run) -> None:
 
 def _step(run: _Run, batch: dict[str, Tensor], objective: Any) -> Tensor:
     run.network.train()
-    noisy, target = batch["input"], batch["target"]
-    output = run.network(noisy)
-    loss: Tensor = objective(output.float(), target, noisy)
+    output = run.network(batch["input"])
+    loss: Tensor = objective(*compared(output.float(), batch, run.recipe.align))
     run.fabric.backward(loss)
     run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
     run.optimiser.step()
@@ -248,14 +248,14 @@ def _set_rate(run: _Run) -> None:
 
 
 def _validate(run: _Run) -> float:
-    """mean |f(input) − target|² over mean |input − target|², averaged over the held-out patches."""
+    """mean |f(input) − target|² over mean |input − target|², averaged over the held-out patches; of repeats that
+    moved, both are carried to the target as in training."""
     shares = []
     with torch.no_grad(), run.fabric.autocast():
         for batch in run.held_out:
-            noisy, target = batch["input"].to(run.fabric.device), batch["target"].to(run.fabric.device)
-            axes = tuple(range(1, noisy.dim()))
-            left = (run.average(noisy).float() - target).square().mean(dim=axes)
-            shares.append(left / (noisy - target).square().mean(dim=axes).clamp_min(1e-8))
+            there = {key: value.to(run.fabric.device) for key, value in batch.items()}
+            output = run.average(there["input"]).float()
+            shares.append(shares_left(*compared(output, there, run.recipe.align)))
     return float(torch.cat(shares).mean())
 
 

@@ -38,7 +38,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats.denoise_page import DenoisedSeries, write_denoise_page
 from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
-from medn2n.formats.manifest import Group, Manifest, manifest_hash
+from medn2n.formats.manifest import Correction, Group, Manifest, manifest_hash
 
 __all__ = ["DenoisedSeries", "Evaluation", "denoise_report", "evaluate", "single_scan_figures", "slice_pairs"]
 
@@ -175,15 +175,13 @@ def _load_scan(reference: str, *, root: Path, modality: str) -> Volume:
 def _question(group: Group) -> Question:
     if group.truth is not None:
         return "truth"
-    return "repeats" if len(group.image) > 1 and group.check.verdict != "unfit" else "single"
+    return "repeats" if len(group.unmoved) > 1 and group.check.verdict != "unfit" else "single"
 
 
 def _load_case(group: Group, root: Path, load: Load) -> _Case:
     question = _question(group)
-    scans = tuple(
-        load(reference, root=root, modality=group.modality)
-        for reference in group.image[: 2 if question == "repeats" else 1]
-    )
+    chosen = group.unmoved[: 2 if question == "repeats" else 1]
+    scans = tuple(_matched(group, n, load(group.image[n], root=root, modality=group.modality)) for n in chosen)
     truth = load(group.truth, root=root, modality=group.modality) if group.truth is not None else None
     shapes = {volume.voxels.shape for volume in (*scans, *([truth] if truth else []))}
     if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes):
@@ -194,6 +192,14 @@ def _load_case(group: Group, root: Path, load: Load) -> _Case:
             "Name single frames of a 4D file with #frame=N, and only repeats on one grid.",
         )
     return _Case(group=group, question=question, scans=scans, truth=truth)
+
+
+def _matched(group: Group, position: int, volume: Volume) -> Volume:
+    """A scan of the group in the intensity of the group's reference."""
+    if not group.corrections or group.corrections[position] == Correction():
+        return volume
+    differs = group.corrections[position]
+    return volume.with_voxels((volume.voxels - np.float32(differs.offset)) / np.float32(differs.gain))
 
 
 def _score(case: _Case, name: str, method: Denoise) -> tuple[Score, Volume]:

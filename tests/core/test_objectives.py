@@ -35,6 +35,21 @@ def test_balanced_l2_is_a_mean_of_shares(images: tuple[np.ndarray, ...]) -> None
     assert value("balanced_l2", images) == pytest.approx(np.mean(shares), rel=1e-5)
 
 
+def test_only_valid_voxels_count(images: tuple[np.ndarray, ...]) -> None:
+    output, target, noisy = (torch.from_numpy(image) for image in images)
+    valid = (torch.from_numpy(np.random.default_rng(1).random((len(output), 1, *output.shape[2:]))) > 0.4).float()
+    chosen = valid.bool()
+    assert float(l2(output, target, noisy, valid)) == pytest.approx(float(l2(output[chosen], target[chosen], noisy)))
+    assert float(l1(output, target, noisy, valid)) == pytest.approx(float(l1(output[chosen], target[chosen], noisy)))
+    each = [
+        float(l2(o[v], t[v], n[v]) / l2(n[v], t[v], o[v]))
+        for o, t, n, v in zip(output, target, noisy, chosen, strict=True)
+    ]
+    assert float(balanced_l2(output, target, noisy, valid)) == pytest.approx(np.mean(each), rel=1e-5)
+    nothing = torch.zeros_like(valid)
+    assert [float(objective(output, target, noisy, nothing)) for objective in OBJECTIVES.values()] == [0.0] * 3
+
+
 def test_balanced_l2_weighs_quiet_and_loud_scans_alike() -> None:
     generator = torch.Generator().manual_seed(0)
     target, noisy = (torch.randn(2, 1, 16, 16, generator=generator) for _ in range(2))

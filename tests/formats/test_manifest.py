@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from monai.data import load_decathlon_datalist
+from pydantic import ValidationError
 
 from medn2n.errors import InputError, UsageError
 from medn2n.formats import manifest as module
@@ -36,6 +37,38 @@ def test_there_and_back_in_one_order(tmp_path: Path) -> None:
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     assert read_manifest(tmp_path / "one.json").training == groups[::-1]
     assert manifest_hash(Manifest(name="m")) != manifest_hash(Manifest(name="n"))
+
+
+def test_corrections_are_read_strictly_and_absent_ones_change_no_byte(tmp_path: Path) -> None:
+    moved = {"gain": 1.1, "offset": -2.0, "rotation_deg": [0.0, 0.0, 1.5], "translation_mm": [0.5, 0.0, 0.0]}
+    made = group("a", corrections=[{}, moved])
+    assert made.unmoved == [0]
+    assert made.corrections[1].moved
+    assert not made.corrections[0].moved
+    write_manifest(Manifest(name="m", training=[made, group("b")]), tmp_path / "m.json")
+    assert read_manifest(tmp_path / "m.json").training == [made, group("b")]
+    assert "corrections" not in json.loads((tmp_path / "m.json").read_text())["training"][1]
+    with_some, without = Manifest(name="m", training=[made]), Manifest(name="m", training=[group("a")])
+    assert manifest_hash(with_some) != manifest_hash(without)
+
+
+@pytest.mark.parametrize(
+    "corrections",
+    [
+        [{}],
+        [{"gain": 1.1}, {"gain": 1.2}],
+        [{}, {"gain": 0.0}],
+        [{}, {"gain": -1.0}],
+        [{}, {"offset": float("nan")}],
+        [{}, {"rotation_deg": [1.0, 2.0]}],
+        [{}, {"rotation_deg": [0.0, 0.0, 400.0]}],
+        [{}, {"translation_mm": [0.0, float("inf"), 0.0]}],
+        [{}, {"shear": 1.0}],
+    ],
+)
+def test_corrections_that_make_no_sense_are_refused(corrections: list[object]) -> None:
+    with pytest.raises(ValidationError):
+        group("a", corrections=corrections)
 
 
 def test_monai_reads_it_as_a_datalist(tmp_path: Path) -> None:

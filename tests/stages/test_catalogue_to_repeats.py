@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from medn2n.core.repeat_groups import Decision
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.declaration import Declaration, read_declaration
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Manifest, verify_files
+from medn2n.formats.manifest import Correction, Manifest, read_manifest, verify_files, write_manifest
 from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
 from tests.built_repeats import head, moved, repeats
@@ -44,20 +45,45 @@ def groups(manifest: Manifest) -> list[list[str]]:
     return sorted(group.image for split in (manifest.training, manifest.validation, manifest.test) for group in split)
 
 
-def test_frames_of_a_series_are_repeats_and_the_first_bright_one_is_not(tmp_path: Path) -> None:
+def test_frames_of_a_series_are_repeats_and_neither_the_first_bright_one_nor_a_distorted_one_is(tmp_path: Path) -> None:
     series = scans(1, 6)
     series[0] = series[0] * 1.3
-    series[4] = repeats(moved(head(SHAPE, seed=1), (1.0, 0.5, 0)), 15.0, seed=99)[0]
+    stretched = ndimage.zoom(head(SHAPE, seed=1), (1.06, 1, 1), order=3)[2:66]
+    series[4] = repeats(stretched, 15.0, seed=99)[0]
     write(tmp_path / "bold.nii.gz", np.stack(series, axis=3))
     manifest, decisions = found(tmp_path)
     assert groups(manifest) == [[f"bold.nii.gz#frame={t}" for t in (1, 2, 3, 5)]]
     assert manifest.training[0].check.verdict == "fit"
     assert manifest.training[0].check.figures["pairs_checked"] == 3
+    assert manifest.training[0].corrections == []
     assert "hold out slices" in manifest.description
     reasons = " ".join(decision.reason for decision in decisions)
     assert "before steady state" in reasons
     assert "volume 5: " in reasons
+    assert "Alignment does not help" in reasons
     verify_files(manifest, tmp_path)
+
+
+def test_a_frame_that_moved_or_brightened_is_kept_with_its_correction(tmp_path: Path) -> None:
+    series = scans(1, 5)
+    series[3] = repeats(moved(head(SHAPE, seed=1), (1.0, 0.5, 0)), 15.0, seed=99)[0]
+    series[4] = series[4] * 1.05
+    write(tmp_path / "bold.nii.gz", np.stack(series, axis=3))
+    manifest, decisions = found(tmp_path)
+    (group,) = manifest.training
+    assert group.check.verdict == "correctable"
+    assert "1 of 5 scans moved by up to 2." in group.check.reason
+    assert "corrected; intensity differs by up to" in decisions[0].reason
+    by_frame = dict(zip(group.image, group.corrections, strict=True))
+    moving, brighter = by_frame["bold.nii.gz#frame=3"], by_frame["bold.nii.gz#frame=4"]
+    np.testing.assert_allclose(moving.translation_mm, (2.0, 1.0, 0.0), atol=0.15)
+    np.testing.assert_allclose(moving.rotation_deg, (0, 0, 0), atol=0.4)
+    assert 0 < moving.error_mm < 0.3
+    assert not brighter.moved
+    assert brighter.gain == pytest.approx(1.05, abs=0.02)
+    assert sum(correction == Correction() for correction in group.corrections) >= 2
+    write_manifest(manifest, tmp_path / "m.json")
+    assert read_manifest(tmp_path / "m.json") == manifest
 
 
 def test_separate_files_pair_by_voxels_and_other_subjects_do_not(tmp_path: Path) -> None:
