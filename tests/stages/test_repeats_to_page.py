@@ -8,13 +8,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medn2n.core.repeat_groups import Decision
 from medn2n.formats.manifest import read_manifest
 from medn2n.stages import repeats_to_page
 from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
-from tests.built_repeats import head, moved, repeats
+from tests.built_repeats import head, repeats
 from tests.command_line import Call
 
 SHAPE = (64, 64, 4)
@@ -27,10 +28,11 @@ def write(path: Path, voxels: np.ndarray) -> None:
 
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
-    """A series that drifts and has one moved frame; a pair of files; a shared-noise decoy; a scan alone."""
+    """A series that drifts, with one frame that no motion explains; a pair of files; a shared-noise decoy; one alone."""
     folder = tmp_path / "Doe_John_19700101"
     frames = [frame * (1 + 0.002 * t) for t, frame in enumerate(repeats(head(SHAPE, seed=1), 15.0, seed=5, count=8))]
-    frames[5] = repeats(moved(head(SHAPE, seed=1), (1.0, 0.5, 0)), 15.0, seed=99)[0]
+    stretched = ndimage.zoom(head(SHAPE, seed=1), (1.06, 1, 1), order=3)[2:66]
+    frames[5] = repeats(stretched, 15.0, seed=99)[0]
     write(folder / "bold.nii.gz", np.stack(frames, axis=3))
     for name, scan in zip(("one", "two"), repeats(head(SHAPE, seed=2), 15.0, seed=6), strict=True):
         write(folder / f"{name}.nii.gz", scan)
