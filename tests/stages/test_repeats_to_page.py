@@ -28,7 +28,7 @@ def write(path: Path, voxels: np.ndarray) -> None:
 
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
-    """A series that drifts, with one frame that no motion explains; a pair of files; a shared-noise decoy; one alone."""
+    """A series that drifts, with a frame that no motion explains; a pair of files; a decoy that shares its noise."""
     folder = tmp_path / "Doe_John_19700101"
     frames = [frame * (1 + 0.002 * t) for t, frame in enumerate(repeats(head(SHAPE, seed=1), 15.0, seed=5, count=8))]
     stretched = ndimage.zoom(head(SHAPE, seed=1), (1.06, 1, 1), order=3)[2:66]
