@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: there is one test process for each core
+
 from collections.abc import Callable
 from pathlib import Path
 
