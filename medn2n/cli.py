@@ -20,6 +20,7 @@ from medn2n.cli_options import (
     EquipmentOption,
     KeepPrivate,
     LicenceOption,
+    Modality,
     RootOption,
     SourceOption,
     SyntaxOption,
@@ -42,7 +43,6 @@ app.add_typer(config_app, name="config")
 app.add_typer(benchmark_app, name="benchmark")
 
 
-Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
 Device = Literal["auto", "cpu", "cuda"]
 
 

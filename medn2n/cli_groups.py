@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from medn2n.cli_options import Modality
+
 simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
 config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
@@ -102,11 +104,11 @@ def benchmark_catalogue(
 def benchmark_pairs(
     scans: Annotated[Path | None, typer.Argument(help="Scans whose anatomy serves; phantoms alone without.")] = None,
     cases: Annotated[int, typer.Option(help="Built pairs of each fault.", min=1)] = 400,
-    modality: Annotated[str, typer.Option(help="ct or mr, for files that do not say theirs.")] = "",
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
     seed: Seed = 0,
 ) -> None:
     """What the pair check finds in pairs with a built fault, and its false alarms in pairs without."""
     from medn2n.pair_benchmark import benchmark_pairs as measure
     from medn2n.tables import pair_benchmark_table
 
-    print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=modality.upper())))
+    print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=(modality or "").upper())))

@@ -1,4 +1,4 @@
-"""Options of `medn2n denoise` that say how DICOM copies are written; of `medn2n pair`, whose scans they are."""
+"""Options that several verbs share, or that say how DICOM copies are written and whose scans a manifest holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
 UidOption = Annotated[
     Literal["deterministic", "random"],
     typer.Option("--uid", help="deterministic: the same call gives the same identifiers."),

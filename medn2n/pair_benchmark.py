@@ -76,7 +76,8 @@ def _one(objects: Sequence[FloatArray], seed: int, work: tuple[Fault, int]) -> s
     fault, number = work
     # The same noise for each fault of one number, so that faults differ in nothing else.
     generator = np.random.default_rng((seed, number))
-    quiet, other = objects[number % len(objects)], objects[(number + 1) % len(objects)]
+    # Another object from half the list away: neighbours may be repeats of one.
+    quiet, other = (objects[(number + step) % len(objects)] for step in (0, len(objects) // 2))
     pair = faulty_pair(quiet, other, fault, generator)
     return check_pair(pair.first, pair.second).code
 

@@ -17,7 +17,7 @@ from pydicom.encaps import generate_frames
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from medn2n.errors import InputError
 from medn2n.formats.codestream import frame_size
@@ -128,10 +128,6 @@ def stored_frames(dataset: FileDataset) -> npt.NDArray[Any]:
             pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except InputError:
         raise
-    except NotImplementedError:
-        raise InputError(
-            "NO_CODEC", "its compression is not one that the installed decoders read. Export it uncompressed."
-        ) from None
     except Exception as error:  # each codec raises its own kinds, some with header text in them
         raise InputError(
             "DECODE_FAILED", f"its pixel data cannot be decoded ({type(error).__name__}). Export it again."
@@ -148,8 +144,7 @@ def _require_plausible(dataset: FileDataset) -> np.dtype[Any]:
     frames = int(dataset.get("NumberOfFrames") or 1)
     dtype = np.dtype(f"{'i' if dataset.PixelRepresentation else 'u'}{bits // 8}")
     syntax, data = dataset.file_meta.TransferSyntaxUID, dataset.PixelData
-    if not get_decoder(syntax).is_available:
-        raise NotImplementedError
+    _require_codec(syntax)
     if not syntax.is_encapsulated:
         check_size(rows * columns * frames, dtype.itemsize, len(data), "plain")
         return dtype
@@ -165,6 +160,17 @@ def _require_plausible(dataset: FileDataset) -> np.dtype[Any]:
         if not fits:
             raise InputError("DECODE_FAILED", "its pixel data has another size than its header says. Export it again.")
     return dtype
+
+
+def _require_codec(syntax: UID) -> None:
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:  # pydicom knows no decoder of this syntax at all
+        available = False
+    if not available:
+        raise InputError(
+            "NO_CODEC", "its compression is not one that the installed decoders read. Export it uncompressed."
+        )
 
 
 def without_unused_bits(stored: npt.NDArray[Any], bits_stored: int) -> npt.NDArray[Any]:

@@ -1,4 +1,7 @@
-"""What lies below a folder: DICOM volumes, NIfTI and ITK files, and what is neither, with the reason. Headers only."""
+"""What lies below a folder: DICOM volumes, NIfTI and ITK files, and what is neither, with the reason.
+
+Headers only, but where two DICOM slices lie in one place and no field tells them apart: then their pixels do.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def catalogue(path: str | Path, *, modality: str = "", below: str = "") -> Catal
     """All series below a folder (or the one in a file), sorted by path, and everything else with its reason.
 
     modality: "CT" or "MR" for files that do not say theirs (NIfTI, NRRD). below: the one folder in it to look at.
-    Nothing but headers is read, links that leave the folder are not followed, and neither torch nor monai is loaded.
-    InputError MISSING_FILE.
+    Headers are read, pixels only of DICOM slices that lie in one place; links that leave the folder are not followed,
+    and neither torch nor monai is loaded. InputError MISSING_FILE.
     """
     root = Path(path)
     base = root if root.is_dir() else root.parent

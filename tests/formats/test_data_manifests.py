@@ -11,10 +11,10 @@ import nibabel
 import pytest
 
 from medn2n.errors import UsageError
-from medn2n.formats.dataset_card import DatasetCard, read_card
 from medn2n.formats.manifest import data_root, read_manifest, verify_files
 from medn2n.formats.scan import load
 from tests.command_line import Call
+from tests.dataset_card import DatasetCard, read_card
 
 ROOT = Path(__file__).parent.parent.parent
 MANIFESTS = ROOT / "data_manifests"

@@ -58,7 +58,7 @@ def test_unknown_compression(tmp_path: Path) -> None:
     _change(tmp_path, video)
     with pytest.raises(InputError) as refused:
         load(tmp_path)
-    assert refused.value.code in ("NO_CODEC", "DECODE_FAILED")
+    assert refused.value.code == "NO_CODEC"
 
 
 def test_truncated_compressed_pixels(tmp_path: Path) -> None:
