@@ -120,8 +120,8 @@ def pair(
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(help="A recipe (YAML), or the name of one that ships.")],
-    data: Annotated[Path, typer.Option(help="Manifest of scans.")],
-    output: Out,
+    data: Annotated[Path, typer.Option(help="Manifest of scans, or what --prepare wrote.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="RUN folder.")] = None,
     from_model: Annotated[str | None, typer.Option("--from", help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe's.")] = None,
@@ -129,11 +129,22 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)
     ] = None,
+    prepare: Annotated[
+        Path | None, typer.Option(help="Only decode the scans, into one file to train from elsewhere.")
+    ] = None,
 ) -> None:
     """Learn a model from noisy pairs: RUN/bundle, RUN/log, RUN/checkpoints."""
     from medn2n.config import find_recipe, read_recipe
 
     recipe = read_recipe(find_recipe(config), settings)
+    if prepare is not None:
+        from medn2n.preparation import prepare_file
+
+        prepare_file(recipe, data, prepare, device=device)
+        print(f"{prepare}")
+        return
+    if output is None:
+        raise UsageError("Give -o RUN, the folder for the model, or --prepare CACHE to decode the scans only.")
     from medn2n.training import train_model
 
     bundle = train_model(

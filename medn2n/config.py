@@ -17,22 +17,33 @@ class _Strict(BaseModel):
 
 class Network(_Strict):
     """name: "unet" (the paper's U-Net, 2D or 3D) or a class of monai.networks.nets; arguments go to it as they are.
-    residual: the network predicts what to add to its input."""
+    residual: the network predicts what to add to its input. neighbours: so many slices on either side of the one that
+    is denoised join it as channels of a 2D network ("2.5D")."""
 
     name: str = "unet"
     arguments: dict[str, Any] = Field(default_factory=dict)
     dims: Literal[2, 3] = 2
+    neighbours: int = Field(default=0, ge=0, le=8)
     residual: bool = True
 
     @model_validator(mode="after")
     def _dims_once(self) -> Network:
         if "dims" in self.arguments:
             raise ValueError("dims belongs beside name, not among the arguments")
+        if self.neighbours and self.dims == 3:
+            raise ValueError("neighbours are channels of a 2D network; a 3D network sees them anyway")
         return self
 
+    @property
+    def channels(self) -> int:
+        """Of the input: the slice itself and its neighbours."""
+        return 1 + 2 * self.neighbours
+
     def build_arguments(self) -> dict[str, Any]:
-        """Arguments with the number of dimensions under the name that the network uses for it."""
-        return {("dims" if self.name == "unet" else "spatial_dims"): self.dims, **self.arguments}
+        """Arguments with the number of dimensions under the name that the network uses for it, and the channels."""
+        dims = {("dims" if self.name == "unet" else "spatial_dims"): self.dims}
+        channels = {"in_channels": self.channels, "out_channels": 1} if self.neighbours else {}
+        return {**dims, **self.arguments, **channels}
 
 
 class Scaling(_Strict):
@@ -85,13 +96,15 @@ class SimulateMr(_Strict):
 
 
 class Samples(_Strict):
-    """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups."""
+    """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups.
+    tissue: share of the patches that are centred on tissue; the others lie anywhere."""
 
     patch: int = Field(default=128, ge=16)
     batch: int = Field(default=16, ge=1)
     epoch: int = Field(default=1600, ge=1)
     flip: bool = True
     rotate: bool = True
+    tissue: float = Field(default=0.9, ge=0, le=1)
 
     @model_validator(mode="after")
     def _a_batch_an_epoch(self) -> Samples:
@@ -153,6 +166,8 @@ class Recipe(_Strict):
         section = self.simulate_ct if self.modality == "CT" else self.simulate_mr
         if "simulate" in self.pairs and section is None:
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
+        if "simulate" in self.pairs and (self.network.dims == 3 or self.network.neighbours):
+            raise ValueError("repeats are simulated slice by slice: the network must be 2D, without neighbours")
         return self
 
 

@@ -1,31 +1,37 @@
-"""The whole of `medn2n train`: manifest → cases → training → bundle, with its model card.
+"""The whole of `medn2n train`: prepared scans → training → bundle, with its model card.
 
-Above the stages, which never import one another.
+Above the stages, which never import one another. From a file of `medn2n train … --prepare CACHE` it runs with numpy,
+torch, monai, pydantic, lightning and safetensors alone, as a bare GPU node has them:
+
+    python -m medn2n.training CACHE -o RUN --device cuda --max-minutes 20
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 import medn2n
 from medn2n.config import Recipe
-from medn2n.core.samples import Case
+from medn2n.core.cases import Case, CaseSet
 from medn2n.engines.export import export_openvino
+from medn2n.errors import Medn2nError
 from medn2n.formats.bundle_dir import OPENVINO, Bundle, ModelInfo, Scope, read_bundle, write_bundle
-from medn2n.formats.manifest import Group, Manifest, data_root, manifest_hash, read_manifest, verify_files, write_json
+from medn2n.formats.case_cache import is_case_file
+from medn2n.formats.manifest import write_json
 from medn2n.formats.model_card import model_card
 from medn2n.formats.model_weights import load_weights, save_weights
-from medn2n.log import logger
-from medn2n.stages.repeats_to_samples import training_and_validation
+from medn2n.formats.prepared_file import Origin, read_prepared, require_same_decoding
+from medn2n.log import logger, setup_logging
 from medn2n.stages.samples_to_bundle import Trained, train
-from medn2n.stages.volume_to_denoised import Denoiser
 
 
 def train_model(
-    recipe: Recipe,
-    manifest_path: Path,
+    recipe: Recipe | None,
+    data: Path,
     output: Path,
     *,
     start_from: str | None = None,
@@ -33,14 +39,14 @@ def train_model(
     device: str = "auto",
     max_minutes: float | None = None,
 ) -> Bundle:
-    """Train and write OUTPUT/bundle, OUTPUT/log (recipe, history) and OUTPUT/checkpoints. The manifest's files are
-    checked against their sha256 first."""
-    manifest = read_manifest(manifest_path)
-    root = data_root(manifest, manifest_path)
-    verify_files(manifest, root)
+    """Train and write OUTPUT/bundle, OUTPUT/log (recipe, history) and OUTPUT/checkpoints.
+
+    data: a manifest, whose files are checked against their sha256 and decoded into OUTPUT/cache, or a prepared file.
+    recipe: None takes the prepared file's own.
+    """
+    recipe, cases, origin = _data(recipe, data, output, device)
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
-    quieten = Denoiser.load(recipe.base_model, device=device) if recipe.base_model else None
-    training, validation = training_and_validation(manifest, root, recipe, quieten=quieten, device=device)
+    training, validation = cases.split(dims=recipe.network.dims)
     logger.info("%d cases to train on, %d to validate on", len(training), len(validation))
     trained = train(
         training,
@@ -53,31 +59,38 @@ def train_model(
         start_from=load_weights(read_bundle(start_from)) if start_from else None,
     )
     write_json(trained.progress.history, output / "log" / "history.json")
-    return _write(trained, recipe, manifest, training, output / "bundle", started_from=start_from or "")
+    return _write(trained, recipe, origin, training, output / "bundle", started_from=start_from or "")
+
+
+def _data(recipe: Recipe | None, data: Path, output: Path, device: str) -> tuple[Recipe, CaseSet, Origin]:
+    if recipe is None or (data.is_file() and is_case_file(data)):
+        info, cases = read_prepared(data)
+        if recipe is not None:
+            require_same_decoding(info.recipe, recipe)
+        return recipe or info.recipe, cases, info.origin
+    from medn2n.preparation import prepare_scans  # reads scans, which a bare node cannot
+
+    files, origin = prepare_scans(recipe, data, output / "cache", device=device)
+    return recipe, files.cases(), origin
 
 
 def _write(
-    trained: Trained, recipe: Recipe, manifest: Manifest, cases: list[Case], folder: Path, *, started_from: str
+    trained: Trained, recipe: Recipe, origin: Origin, cases: list[Case], folder: Path, *, started_from: str
 ) -> Bundle:
     import monai
     import torch
 
     save_weights(trained.network, folder)
-    if recipe.network.name == "unet":
-        export_openvino(trained.network, folder / OPENVINO, dims=recipe.network.dims)
-    else:  # an earlier run's file in this folder would be another network
-        (folder / OPENVINO).unlink(missing_ok=True)
-        (folder / OPENVINO).with_suffix(".bin").unlink(missing_ok=True)
-    groups = [group for group in manifest.training if group.modality == recipe.modality]
+    _write_engine(trained, recipe, folder / OPENVINO)
     progress = trained.progress
     info = ModelInfo(
         name=recipe.name,
         modality=recipe.modality,
         network=recipe.network,
         scaling=recipe.scaling,
-        scope=_scope(groups, cases, recipe),
+        scope=_scope(origin, cases, recipe),
         recipe=recipe.model_dump(mode="json"),
-        manifest_sha256=manifest_hash(manifest),
+        manifest_sha256=origin.manifest_sha256,
         started_from=started_from,
         medn2n_version=medn2n.__version__,
         figures={
@@ -89,17 +102,59 @@ def _write(
         },
     )
     versions = {"monai": monai.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    write_bundle(folder, info, card=model_card(info, groups), versions=versions)
+    write_bundle(folder, info, card=model_card(info, origin.sources), versions=versions)
     return read_bundle(folder)
 
 
-def _scope(groups: list[Group], cases: list[Case], recipe: Recipe) -> Scope:
+def _write_engine(trained: Trained, recipe: Recipe, path: Path) -> None:
+    """The network for OpenVINO, of what is known to export well; a bundle without it runs in torch."""
+    for stale in (path, path.with_suffix(".bin")):  # an earlier run's file in this folder would be another network
+        stale.unlink(missing_ok=True)
+    if recipe.network.name != "unet":
+        return
+    try:
+        export_openvino(trained.network, path, dims=recipe.network.dims, channels=recipe.network.channels)
+    except ModuleNotFoundError:
+        logger.info("OpenVINO is not installed here: the bundle has no file for it and runs in torch")
+
+
+def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
     """Noise range in network units, from the difference of the first two repeats of each case."""
     shares = [float((case.image[0] - case.image[1]).std()) / np.sqrt(2) for case in cases]
     low, high = np.percentile(shares, [5, 95])
     return Scope(
         unit="HU" if recipe.modality == "CT" else "a.u.",
-        groups=len(groups),
-        subjects=len({group.subject for group in groups}),
+        groups=origin.groups,
+        subjects=origin.subjects,
         noise_share=(float(low), float(high)),
     )
+
+
+def _train_from_prepared_file() -> int:
+    """The command line of a bare node; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m medn2n.training", description="Train from a prepared file.")
+    parser.add_argument("cache", type=Path, metavar="CACHE", help="what `medn2n train … --prepare CACHE` wrote")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--max-minutes", type=float)
+    options = parser.parse_args()
+    setup_logging()
+    try:
+        bundle = train_model(
+            None,
+            options.cache,
+            options.output,
+            resume=options.resume,
+            device=options.device,
+            max_minutes=options.max_minutes,
+        )
+    except Medn2nError as error:
+        logger.error("%s", error)
+        return error.exit_code
+    print(f"{bundle.folder}  validation share {bundle.info.figures['validation_share']:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_train_from_prepared_file())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medn2n.config import Recipe, parse_recipe
-from medn2n.core.samples import Case
+from medn2n.core.cases import Case
 
 
 def recipe(**changes: object) -> Recipe:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medn2n.core.networks import middle_channel
+
 Compared = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
@@ -26,9 +28,10 @@ def compared(output: Tensor, batch: Mapping[str, Tensor], align: str) -> Compare
 
     Where a pair moved, align "prediction" carries output and input onto the target's place, and "target" carries the
     target onto theirs; output and input are brought to the target's intensity. valid: (B,1,…) 1 where all of it is
-    known, else 0; None where the batch holds no such pair, and everything comes back as it was.
+    known, else 0; None where the batch holds no such pair, and everything comes back as it was. Of an input with
+    neighbouring slices as channels, the middle one counts.
     """
-    target, noisy = batch["target"], batch["input"]
+    target, noisy = batch["target"], middle_channel(batch["input"])
     if "carry" not in batch:
         return output, target, noisy, None
     carry, match, box = batch["carry"], batch["match"], batch["box"]

@@ -100,15 +100,22 @@ def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, Any]:
     return functional.pad(image, padding, mode="reflect" if reflectable else "replicate"), crop
 
 
+def middle_channel(image: Tensor) -> Tensor:
+    """(B,C,…) → (B,1,…): the slice that is denoised, among its neighbours."""
+    middle = image.shape[1] // 2
+    return image[:, middle : middle + 1]
+
+
 class Residual(nn.Module):
-    """image + network(image): the network predicts the (negative) noise, which keeps bf16 exact enough for HU."""
+    """image + network(image): the network predicts the (negative) noise, which keeps bf16 exact enough for HU. Of
+    several channels the middle one is the image, the others its neighbours."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return image + self.network(image).to(image.dtype)  # type: ignore[no-any-return]
+        return middle_channel(image) + self.network(image).to(image.dtype)  # type: ignore[no-any-return]
 
 
 def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) -> nn.Module:

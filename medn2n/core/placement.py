@@ -17,16 +17,16 @@ class Placement:
     """Of R repeats, against the group's reference scan.
 
     index_maps: (R,4,4) voxel index in the reference → voxel index in the repeat. levels: (R,2), gain and offset:
-    repeat = gain · reference + offset, in network units. slices: the scan's index of each of the case's slices.
+    repeat = gain · reference + offset, in network units. first_slice: the scan's index of the case's first slice.
     """
 
     index_maps: Matrix
     levels: Matrix
-    slices: tuple[int, ...]
+    first_slice: int = 0
 
-    def chosen(self, slices: Sequence[int]) -> Placement:
-        """Of the case's slices with these positions."""
-        return replace(self, slices=tuple(self.slices[k] for k in slices))
+    def from_slice(self, start: int) -> Placement:
+        """Of the case's slices from this one on."""
+        return replace(self, first_slice=self.first_slice + start)
 
     def without(self, repeats: Sequence[int]) -> Placement:
         """Less the repeats of these positions."""
@@ -40,7 +40,7 @@ class Placement:
         """Voxel index in the second repeat → voxel index in the first, both of the case.
 
         (3,4); for a 2D network (2,3), within the case's slice `slice_number`. Exactly the identity where neither
-        moved. The case's slices are neighbours, unless single ones of them are taken.
+        moved.
         """
         dims = 3 if slice_number is None else 2
         ones, twos = self.index_maps[first], self.index_maps[second]
@@ -49,9 +49,9 @@ class Placement:
         matrix = ones @ np.linalg.inv(twos)
         if slice_number is None:
             start = np.eye(4)
-            start[2, 3] = self.slices[0]
+            start[2, 3] = self.first_slice
             return np.asarray((np.linalg.inv(start) @ matrix @ start)[:3])
-        along_k = matrix[:2, 2] * self.slices[slice_number] + matrix[:2, 3]
+        along_k = matrix[:2, 2] * (self.first_slice + slice_number) + matrix[:2, 3]
         return np.column_stack([matrix[:2, :2], along_k])
 
     def match(self, first: int, second: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ Network = Callable[[FloatArray], FloatArray]
 
 
 def pad_to_multiple(batch: FloatArray, multiple: int) -> FloatArray:
-    """(B,1,*spatial) padded at the far ends to multiples, mirrored at the edge voxel."""
+    """(B,C,*spatial) padded at the far ends to multiples, mirrored at the edge voxel."""
     widths = [(0, 0), (0, 0)] + [(0, -size % multiple) for size in batch.shape[2:]]
     return np.pad(batch, widths, mode="symmetric") if any(after for _, after in widths) else batch
 
@@ -31,14 +31,14 @@ def spans(size: int, *, tile: int, halo: int) -> Iterator[tuple[slice, slice, sl
 
 
 def run(network: Network, batch: FloatArray, *, multiple: int, tile: Sequence[int], halo: int) -> FloatArray:
-    """(B,1,*spatial) float32 → the same shape. Spatial axes up to `tile` (a multiple of `multiple`, as is `halo`) go
+    """(B,C,*spatial) float32 → (B,1,*spatial). Spatial axes up to `tile` (a multiple of `multiple`, as is `halo`) go
     in one piece."""
     size = batch.shape[2:]
     padded = pad_to_multiple(batch, multiple)
     if all(edge <= limit for edge, limit in zip(padded.shape[2:], tile, strict=True)):
         output = network(padded)
     else:
-        output = np.empty_like(padded)
+        output = np.empty_like(padded[:, :1])
         axes = [
             list(spans(edge, tile=edge if edge <= limit else limit - 2 * halo, halo=0 if edge <= limit else halo))
             for edge, limit in zip(padded.shape[2:], tile, strict=True)

@@ -13,7 +13,8 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """(B,1,*spatial) float32 in network units → the same. Spatial sizes are multiples that the network takes."""
+    """(B,C,*spatial) float32 in network units → (B,1,*spatial). Spatial sizes are multiples that the network takes.
+    C is 1, or the slice that is denoised in the middle of its neighbours."""
 
     name: str
 

@@ -26,7 +26,7 @@ class OpenVinoEngine:
         self._request = core.compile_model(str(model), "CPU", settings).create_infer_request()
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """(B,1,*spatial) float32, sizes multiples of the network's → the same shape."""
+        """(B,C,*spatial) float32, sizes multiples of the network's → (B,1,*spatial)."""
         result = self._request.infer([np.ascontiguousarray(batch)])
         output: npt.NDArray[np.float32] = next(iter(result.values()))
         return output.copy()

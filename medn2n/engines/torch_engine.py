@@ -25,7 +25,7 @@ class TorchEngine:
         self._device = device
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        """(B,1,*spatial) float32 → the same shape."""
+        """(B,C,*spatial) float32 → (B,1,*spatial)."""
         try:
             return self._infer(batch)
         except torch.cuda.OutOfMemoryError:

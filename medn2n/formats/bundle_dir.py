@@ -123,7 +123,7 @@ def write_bundle(folder: Path, info: ModelInfo, *, card: str, versions: dict[str
 
 def _monai_metadata(info: ModelInfo, versions: dict[str, str]) -> dict[str, Any]:
     dims = info.network.dims
-    image = {
+    image: dict[str, Any] = {
         "type": "image",
         "format": "hounsfield" if info.modality == "CT" else "magnitude",
         "modality": info.modality,
@@ -146,9 +146,16 @@ def _monai_metadata(info: ModelInfo, versions: dict[str, str]) -> dict[str, Any]
         "description": "Predicts an image with less noise from one noisy image. Research use, not a medical device.",
         "authors": "medn2n",
         "copyright": "Apache-2.0",
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": image}},
+        "network_data_format": {"inputs": {"image": _with_channels(image, info)}, "outputs": {"pred": image}},
         "medn2n": info.model_dump(mode="json"),
     }
+
+
+def _with_channels(image: dict[str, Any], info: ModelInfo) -> dict[str, Any]:
+    """The input's description: the slice itself between its neighbours, where the network sees any."""
+    around = range(-info.network.neighbours, info.network.neighbours + 1)
+    names = {str(n): f"slice {step:+d}" if step else "image" for n, step in enumerate(around)}
+    return image | {"num_channels": info.network.channels, "channel_def": names}
 
 
 def _monai_inference(info: ModelInfo) -> dict[str, Any]:

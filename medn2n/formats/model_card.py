@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medn2n.formats.bundle_dir import ModelInfo
-from medn2n.formats.manifest import Group
+from medn2n.formats.prepared_file import Source
 
 
-def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
+def model_card(info: ModelInfo, sources: Sequence[Source]) -> str:
     """Markdown for docs/README.md of the bundle."""
     unit = "HU" if info.scaling.kind == "fixed" else "of the scan's own brightness scale"
     factor = info.scaling.scale if info.scaling.kind == "fixed" else 1.0
     low, high = (share * factor for share in info.scope.noise_share)
-    sources = sorted({(group.source, group.licence, group.subject) for group in groups})
     lines = [
         f"# Model `{info.name}`",
         "",
@@ -40,7 +39,7 @@ def model_card(info: ModelInfo, groups: Sequence[Group]) -> str:
         "",
         "| source | subject | licence |",
         "|---|---|---|",
-        *(f"| {source} | {subject} | {licence} |" for source, licence, subject in sources),
+        *(f"| {known.source} | {known.subject} | {known.licence} |" for known in sources),
         "",
     ]
     return "\n".join(lines)
@@ -54,7 +53,7 @@ def _training(info: ModelInfo) -> list[str]:
         "were both noisy, always; no training target was clean.",
         f"- Pairs: {recipe['pairs']}; objective {recipe['objective']}; seed {recipe['seed']}.",
         *_digital(info),
-        f"- Network: {info.network.name} {info.network.arguments}, {info.network.dims}D, "
+        f"- Network: {info.network.name} {info.network.arguments}, {_dimensions(info)}, "
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
         f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; best at step "
         f"{int(figures['best_step']):,} on held-out noisy pairs.",
@@ -62,6 +61,11 @@ def _training(info: ModelInfo) -> list[str]:
         f"- Manifest sha256 {info.manifest_sha256[:16]}…, {info.scope.groups} scans or groups of "
         f"{info.scope.subjects} subjects.",
     ]
+
+
+def _dimensions(info: ModelInfo) -> str:
+    seen = f" that sees {info.network.neighbours} slices on either side" if info.network.neighbours else ""
+    return f"{info.network.dims}D{seen}"
 
 
 def _rounds(info: ModelInfo) -> list[str]:

@@ -1,57 +1,120 @@
-"""Manifest → training cases: groups are loaded through MONAI and, where the recipe says so, repeats are simulated.
+"""Manifest → training cases: groups are decoded once, through MONAI, into a memory-mapped cache.
 
-Done once a run; `core.samples` draws the random (input, target) patches from the cases.
+Where the recipe says so, repeats are simulated in the same step. `core.samples` draws the random (input, target)
+patches from the cases. Each group has a file of its own in the cache, named by the sha256 of all that its content
+follows from: the scans' own sha256, their corrections, and what of the recipe matters here. A scan that joins the
+manifest, or a longer training, decodes nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.transforms import LoadImaged
 
-from medn2n.config import Recipe, SimulateCt, SimulateMr
-from medn2n.core import digital_objects, simulation
+from medn2n.config import Recipe
 from medn2n.core.alignment import Rigid
-from medn2n.core.ct_projection import device_for
-from medn2n.core.intensity import IntensityScale, fit_scale
-from medn2n.core.noise import pair_sigma
+from medn2n.core.case_scaling import repeats_scale, scaled_case
+from medn2n.core.cases import Case, CaseSet
+from medn2n.core.intensity import IntensityScale
 from medn2n.core.placement import Placement, through_plane_slices
-from medn2n.core.samples import Case, held_out_slices
-from medn2n.core.volume import Volume
+from medn2n.core.simulated_cases import Quieten, digital_cases, simulated_cases
 from medn2n.errors import InputError
-from medn2n.formats.manifest import Group, Manifest
+from medn2n.formats.case_cache import SCHEMA, read_cases, write_cases
+from medn2n.formats.manifest import Group, Manifest, file_sha256
 from medn2n.formats.monai_reader import ScanReader
+from medn2n.formats.prepared_file import decoding
+from medn2n.formats.reference import ScanReference
 from medn2n.log import logger
 
-DIGITAL_STREAM = 2  # a random stream of its own
-DIGITAL_SIDES = (160, 224, 288)
-DIGITAL_FIELD_MM = 400.0
 THROUGH_PLANE_SLICES = 0.2  # blurs less than the slice profile does; the in-plane motion is corrected all the same
-BELOW_AIR_HU = -1100.0  # what is stored outside a scanner's field of view
-Quieten = Callable[[Volume], Volume]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFiles:
+    """Files of a cache, one a group, in the manifest's order; digital: that of the digital objects, if there are."""
+
+    training: tuple[Path, ...]
+    validation: tuple[Path, ...]
+    digital: tuple[Path, ...]
+
+    def cases(self) -> CaseSet:
+        """Their cases, memory-mapped."""
+        parts = [[case for path in paths for case in read_cases(path)] for paths in self.parts()]
+        return CaseSet(training=parts[0], validation=parts[1], digital=parts[2])
+
+    def parts(self) -> tuple[tuple[Path, ...], tuple[Path, ...], tuple[Path, ...]]:
+        """Training, validation, digital."""
+        return self.training, self.validation, self.digital
+
+
+def fill_cache(
+    manifest: Manifest,
+    root: Path,
+    recipe: Recipe,
+    cache: Path,
+    *,
+    quieten: Quieten | None = None,
+    quieten_sha256: str = "",
+    device: str = "auto",
+) -> CacheFiles:
+    """Decode (and simulate) what the folder `cache` does not hold yet, one group at a time.
+
+    quieten: denoises the scans that repeats are simulated from (the recipe's base_model, of that sha256). device: where
+    CT is projected: cpu, cuda or auto.
+    """
+    settings = decoding(recipe) | {"schema": SCHEMA, "base_model": quieten_sha256}
+
+    def cached(what: dict[str, Any], make: Callable[[], list[Case]]) -> Path:
+        text = json.dumps(settings | what, sort_keys=True, ensure_ascii=True)
+        path = cache / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+        if not path.is_file():
+            write_cases(make(), path)
+        return path
+
+    def split(groups: Sequence[Group]) -> tuple[Path, ...]:
+        return tuple(
+            cached(_content(group, root), partial(load_cases, [group], root, recipe, quieten=quieten, device=device))
+            for group in groups
+            if group.modality == recipe.modality
+        )
+
+    files = split(manifest.training), split(manifest.validation)
+    digital: tuple[Path, ...] = ()
+    if "simulate" in recipe.pairs:
+        digital = (cached({"group": "digital objects"}, partial(digital_cases, recipe, device=device)),)
+    return CacheFiles(training=files[0], validation=files[1], digital=digital)
+
+
+def _content(group: Group, root: Path) -> dict[str, Any]:
+    """What a group's cases follow from, whatever its files are called."""
+    references = [ScanReference.parse(image) for image in group.image]
+    return {
+        "group": group.group,
+        "sha256": group.sha256 or [file_sha256(root / reference.path) for reference in references],
+        "volumes": [[reference.series, reference.part, reference.frame] for reference in references],
+        "corrections": [correction.model_dump(mode="json") for correction in group.corrections],
+        "verdict": group.check.verdict,
+    }
 
 
 def load_cases(
     groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: Quieten | None = None, device: str = "auto"
 ) -> list[Case]:
-    """All groups of one split, in network units: their repeats, and simulated repeats, as the recipe's `pairs` says.
-
-    quieten: denoises the scans that repeats are simulated from (the recipe's base_model). device: where CT is
-    projected: cpu, cuda or auto.
-    """
+    """The groups in network units, in memory: their repeats, and simulated repeats, as the recipe's `pairs` says."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NvImgCodec")  # about another of MONAI's readers
         load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
     cases: list[Case] = []
-    tasks: list[Task] = []
     for group in groups:
         if group.modality != recipe.modality:
             continue
@@ -67,8 +130,9 @@ def load_cases(
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases += _repeats(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
-            tasks += _tasks(_bases(voxels[group.unmoved], affine, recipe, quieten), group.group, recipe)
-    return cases + _simulated(tasks, recipe, device_for(device))
+            still = voxels[group.unmoved]
+            cases += simulated_cases(still, affine, group.group, recipe, quieten=quieten, device=device)
+    return cases
 
 
 def _repeats(
@@ -76,10 +140,10 @@ def _repeats(
 ) -> list[Case]:
     """The case of one group's repeats (R,I,J,K), with what its corrections say; none where fewer than two are left.
     A 2D network's prediction can be moved in its plane only: for one, scans that moved through it are left out."""
-    case = _scaled(voxels, None, group.group, recipe)
+    case = scaled_case(voxels, None, group.group, recipe)
     if not group.corrections or recipe.align == "off":
         return [case]
-    placement = _placement(group, affine, voxels.shape[1:], _scale(voxels, recipe))
+    placement = _placement(group, affine, voxels.shape[1:], repeats_scale(voxels, recipe))
     left_out: list[int] = []
     if recipe.network.dims == 2:
         moved = [through_plane_slices(found, voxels.shape[1:]) for found in placement.index_maps]
@@ -104,140 +168,4 @@ def _placement(
         motion = Rigid(rotation_deg=scan.rotation_deg, translation_mm=scan.translation_mm)
         maps.append(motion.index_map(affine, shape))
         levels.append((scan.gain, (scale.offset * (scan.gain - 1) + scan.offset) / scale.scale))
-    return Placement(index_maps=np.stack(maps), levels=np.array(levels), slices=tuple(range(shape[2])))
-
-
-def _bases(
-    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], recipe: Recipe, quieten: Quieten | None
-) -> list[simulation.Base]:
-    """Quiet slices of one group, from its scan or repeats (R,I,J,K)."""
-    section = _section(recipe)
-    mean = np.ascontiguousarray(voxels.mean(axis=0))
-    base = Volume(
-        voxels=mean,
-        padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
-        affine=affine,
-        unit="HU" if recipe.modality == "CT" else "a.u.",
-        modality=recipe.modality,
-    )
-    # The mean of repeats is the quietest base there is, and their difference tells how quiet.
-    own = float(pair_sigma(voxels[0], voxels[1]) / np.sqrt(len(voxels))) if len(voxels) > 1 else None
-    quiet = base if quieten is None or own is not None else quieten(base)
-    if isinstance(section, SimulateCt):
-        return simulation.ct_bases(
-            quiet.voxels, quiet.spacing_mm, slab_mm=section.slab_mm, quiet_hu=section.quiet_hu, count=section.slices
-        )
-    return simulation.mr_bases(quiet.voxels, quiet.spacing_mm, count=section.slices, own_sigma=own)
-
-
-def digital_cases(recipe: Recipe, *, device: str = "auto") -> list[Case]:
-    """Simulated repeats of digital objects, as many scans of them as the recipe says."""
-    if "simulate" not in recipe.pairs:
-        return []
-    section = _section(recipe)
-    make = digital_objects.digital_ct if recipe.modality == "CT" else digital_objects.digital_mr
-    tasks: list[Task] = []
-    for number in range(section.digital):
-        generator = np.random.default_rng((recipe.seed, DIGITAL_STREAM, number))
-        side = int(generator.choice(DIGITAL_SIDES))
-        scan = make(generator, side=side, slices=section.slices)
-        bases = [simulation.Base(image=scan[:, :, k], pixel_mm=DIGITAL_FIELD_MM / side) for k in range(scan.shape[2])]
-        tasks += _tasks(bases, f"digital object {number + 1}", recipe)
-    return _simulated(tasks, recipe, device_for(device))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """Acquisitions of one base, simulated in one go (and, for CT, from one projection). turn: its group of samples."""
-
-    turn: str
-    base: simulation.Base
-    section: SimulateCt | SimulateMr
-    seed: tuple[int, ...]
-
-
-def _section(recipe: Recipe) -> SimulateCt | SimulateMr:
-    section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
-    assert section is not None  # the recipe was validated
-    return section
-
-
-def _tasks(bases: list[simulation.Base], group: str, recipe: Recipe) -> list[Task]:
-    # Seeded by the group's name, so that adding a scan to the manifest leaves all other draws as they were.
-    name_seed = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
-    # A turn of their own: there are many of them, and real repeats of the same group would hardly be drawn otherwise.
-    return [
-        Task(turn=f"{group} (simulated)", base=base, section=_section(recipe), seed=(recipe.seed, name_seed, number))
-        for number, base in enumerate(bases)
-    ]
-
-
-def _simulated(tasks: list[Task], recipe: Recipe, device: str) -> list[Case]:
-    if not tasks:
-        return []
-    logger.info("simulating %d acquisitions of %d slices", len(tasks) * tasks[0].section.draws, len(tasks))
-    # On a GPU the drawing of counts is what is left for the CPU, and runs in several threads.
-    with ThreadPoolExecutor(8 if device == "cuda" else 1) as pool:
-        made = pool.map(lambda task: _draw(task, device), tasks)
-        return [
-            _scaled(draw.repeats[..., None], draw.truth[None, ..., None], task.turn, recipe)
-            for task, draws in zip(tasks, made, strict=True)
-            for draw in draws
-        ]
-
-
-def _draw(task: Task, device: str) -> list[simulation.Draw]:
-    base, section, generator = task.base, task.section, np.random.default_rng(task.seed)
-    if isinstance(section, SimulateMr):
-        return simulation.mr_draws(
-            base,
-            snr=section.snr,
-            zero_fill=section.zero_fill,
-            repeats=section.repeats,
-            draws=section.draws,
-            generator=generator,
-        )
-    return simulation.ct_draws(
-        base,
-        noise_hu=section.noise_hu,
-        kernels=section.kernels,
-        cutoff=section.cutoff,
-        noise_cutoff=section.noise_cutoff,
-        device=device,
-        views=section.views,
-        electronic_sigma=section.electronic_sigma,
-        repeats=section.repeats,
-        draws=section.draws,
-        generator=generator,
-    )
-
-
-def _scaled(
-    repeats: npt.NDArray[np.float32], truth: npt.NDArray[np.float32] | None, group: str, recipe: Recipe
-) -> Case:
-    scale = _scale(repeats, recipe)
-    clean = None if truth is None else torch.from_numpy(scale.to_network(truth))
-    return Case(image=torch.from_numpy(scale.to_network(repeats)), truth=clean, group=group)
-
-
-def _scale(repeats: npt.NDArray[np.float32], recipe: Recipe) -> IntensityScale:
-    """One scale for all repeats, from their mean: a scale of its own for each would differ by its noise."""
-    scaling = recipe.scaling
-    return fit_scale(
-        repeats.mean(axis=0),
-        kind=scaling.kind,
-        offset=scaling.offset,
-        scale=scaling.scale,
-        percentile=scaling.percentile,
-    )
-
-
-def training_and_validation(
-    manifest: Manifest, root: Path, recipe: Recipe, *, quieten: Quieten | None = None, device: str = "auto"
-) -> tuple[list[Case], list[Case]]:
-    """Cases of both splits; where the manifest has no validation split, slices are held out instead."""
-    training = load_cases(manifest.training, root, recipe, quieten=quieten, device=device)
-    validation = load_cases(manifest.validation, root, recipe, quieten=quieten, device=device)
-    if training and not validation:
-        training, validation = held_out_slices(training, dims=recipe.network.dims)
-    return training + digital_cases(recipe, device=device), validation
+    return Placement(index_maps=np.stack(maps), levels=np.array(levels))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
 import os
 import time
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from torch.utils.data import DataLoader
 
 from medn2n.config import Network, Recipe
 from medn2n.core.carrying import compared
+from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import OBJECTIVES, shares_left
-from medn2n.core.samples import Case, PairedSamples
+from medn2n.core.samples import PairedSamples
 from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
@@ -164,8 +166,15 @@ def _networks(spec: Network, device: torch.device) -> tuple[nn.Module, nn.Module
 def _loader(samples: PairedSamples, recipe: Recipe, device: torch.device) -> Any:
     # A GPU outruns the making of patches in this process; on a CPU, workers would take the cores that train.
     workers = min(6, os.cpu_count() or 1) if device.type == "cuda" else 0
+    # Forked workers share the memory-mapped scans; others would each be sent a copy.
+    forks = workers > 0 and "fork" in multiprocessing.get_all_start_methods()
     return DataLoader(
-        samples, batch_size=recipe.samples.batch, num_workers=workers, drop_last=True, pin_memory=workers > 0
+        samples,
+        batch_size=recipe.samples.batch,
+        num_workers=workers,
+        drop_last=True,
+        pin_memory=workers > 0,
+        multiprocessing_context="fork" if forks else None,
     )
 
 

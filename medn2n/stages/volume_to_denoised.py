@@ -121,10 +121,20 @@ class Denoiser:
         if dims == 3:
             block = tiling.run(self.engine, image[None, None], multiple=multiple, tile=(edge,) * 3, halo=halo)
             return np.ascontiguousarray(block[0, 0])
-        slices = np.ascontiguousarray(image.transpose(2, 0, 1)[:, None])
+        slices = _with_neighbours(image, self.bundle.info.network.neighbours)
         step = max(1, self._voxels // (slices.shape[2] * slices.shape[3]))
         done = [
-            tiling.run(self.engine, slices[k : k + step], multiple=multiple, tile=(edge,) * 2, halo=halo)
+            tiling.run(
+                self.engine, np.ascontiguousarray(slices[k : k + step]), multiple=multiple, tile=(edge,) * 2, halo=halo
+            )
             for k in range(0, len(slices), step)
         ]
         return np.ascontiguousarray(np.concatenate(done)[:, 0].transpose(1, 2, 0))
+
+
+def _with_neighbours(image: FloatArray, count: int) -> FloatArray:
+    """(K,2·count+1,I,J), a view: each slice of (I,J,K) in the middle of its neighbours; beyond the ends the last slice
+    again, as in training."""
+    stack = np.pad(np.ascontiguousarray(image.transpose(2, 0, 1)), ((count, count), (0, 0), (0, 0)), mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(stack, 2 * count + 1, axis=0, writeable=True)
+    return np.moveaxis(around, -1, 1)

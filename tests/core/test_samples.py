@@ -10,7 +10,8 @@ import torch
 from monai.data import get_track_meta, set_track_meta
 
 from medn2n.config import Recipe, parse_recipe
-from medn2n.core.samples import Case, PairedSamples, held_out_slices
+from medn2n.core.cases import Case, held_out_slices
+from medn2n.core.samples import PairedSamples
 from medn2n.errors import UsageError
 
 torch.set_num_threads(1)
@@ -194,16 +195,29 @@ def test_samples_do_not_depend_on_global_random_state() -> None:
     assert torch.equal(samples[3]["input"], first)
 
 
+def test_a_group_s_samples_do_not_change_when_another_joins() -> None:
+    few, more = ([noisy(3, (40, 40, 4), seed=n, group=f"g{n}") for n in range(count)] for count in (2, 3))
+    one, two = PairedSamples(few, recipe(), length=12), PairedSamples(more, recipe(), length=18)
+    for visit in range(6):
+        for position in range(2):
+            first, second = one[2 * visit + position], two[3 * visit + position]
+            assert torch.equal(first["input"], second["input"])
+            assert torch.equal(first["target"], second["target"])
+
+
 def slices_of(cases: list[Case]) -> list[int]:
-    return [int(value) % 100 for case in cases for value in case.image[0, 0, 0]]
+    return [int(case.image[0, 0, 0, k]) % 100 for case in cases for k in case.centres()]
 
 
 def test_held_out_slices_have_no_neighbour_in_training() -> None:
-    training, validation = held_out_slices([coordinates(2, (4, 4, 20))], dims=2)
+    training, validation = held_out_slices([coordinates(2, (20, 20, 20))], dims=2)
     held, kept = slices_of(validation), slices_of(training)
     assert held == [2, 7, 12, 17]
     assert min(abs(a - b) for a in held for b in kept) == 2
     assert len(kept) == 8
+    for cases, allowed in ((training, kept), (validation, held)):
+        samples = PairedSamples(cases, recipe(), length=60)
+        assert {int(samples[n]["input"][0, 0, 0]) % 100 for n in range(60)} == set(allowed)
 
 
 def test_a_block_stays_in_one_piece_for_a_3d_network() -> None:
@@ -221,6 +235,6 @@ def test_thin_cases_are_held_out_whole_and_a_lone_one_is_kept() -> None:
 
 
 def test_truths_are_cut_with_their_scans() -> None:
-    training, validation = held_out_slices([noisy(2, (4, 4, 10))], dims=2)
+    training, validation = held_out_slices([noisy(2, (4, 4, 10))], dims=3)
     for case in [*training, *validation]:
         assert case.truth.shape == (1, *case.image.shape[1:])

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from medn2n.core.alignment import Rigid
-from medn2n.core.samples import Case, PairedSamples
+from medn2n.core.cases import Case
+from medn2n.core.samples import PairedSamples
 from medn2n.formats.manifest import Correction, Group, PairCheck
 from medn2n.stages.repeats_to_samples import load_cases
 from medn2n.stages.samples_to_bundle import train

@@ -1,0 +1,110 @@
+"""One portable file of decoded scans, from which training runs where nothing of the scans is, and no reader of them.
+
+Beside the cases it holds the recipe, and of the manifest what a model card says: never a file name. Needs numpy,
+torch, pydantic and safetensors alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medn2n.config import Recipe
+from medn2n.core.cases import CaseSet
+from medn2n.errors import InputError, UsageError
+from medn2n.formats.case_cache import join, read_cases, read_extra
+from medn2n.formats.manifest import Manifest, manifest_hash
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where training scans come from, under which licence, and whose (keyed id) they are."""
+
+    source: str
+    licence: str
+    subject: str
+
+
+class Origin(_Strict):
+    """What a model card says of the manifest. groups: that the training split holds for the recipe's modality."""
+
+    manifest_sha256: str
+    groups: int
+    subjects: int
+    sources: list[Source]
+
+
+class PreparedInfo(_Strict):
+    """The header of a prepared file. cases: how many of training, validation and digital objects it holds."""
+
+    recipe: Recipe
+    origin: Origin
+    cases: tuple[int, int, int]
+
+
+def origin_of(manifest: Manifest, recipe: Recipe) -> Origin:
+    """Of the training groups that the recipe uses."""
+    groups = [group for group in manifest.training if group.modality == recipe.modality]
+    known = sorted({(group.source, group.licence, group.subject) for group in groups})
+    return Origin(
+        manifest_sha256=manifest_hash(manifest),
+        groups=len(groups),
+        subjects=len({group.subject for group in groups}),
+        sources=[Source(source=source, licence=licence, subject=subject) for source, licence, subject in known],
+    )
+
+
+def decoding(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that decoded scans depend on: another one needs them decoded anew."""
+    simulates = "simulate" in recipe.pairs
+    section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
+    return {
+        "modality": recipe.modality,
+        "pairs": recipe.pairs,
+        "simulation": section.model_dump(mode="json") if simulates and section else None,
+        "seed": recipe.seed if simulates else None,
+        "scaling": recipe.scaling.model_dump(mode="json"),
+        "dims": recipe.network.dims,
+        "aligned": recipe.align != "off",
+    }
+
+
+def write_prepared(path: Path, parts: Sequence[Sequence[Path]], recipe: Recipe, origin: Origin) -> None:
+    """Join cache files (of training, validation, digital objects) into one."""
+    counts = [sum(len(read_cases(file)) for file in part) for part in parts]
+    info = PreparedInfo(recipe=recipe, origin=origin, cases=(counts[0], counts[1], counts[2]))
+    join([file for part in parts for file in part], path, {"medn2n": info.model_dump_json()})
+
+
+def read_prepared(path: Path) -> tuple[PreparedInfo, CaseSet]:
+    """Header and memory-mapped cases. InputError DAMAGED_CACHE where it is no such file."""
+    try:
+        info = PreparedInfo.model_validate_json(read_extra(path).get("medn2n", ""))
+    except ValidationError:
+        raise InputError(
+            "DAMAGED_CACHE",
+            "The file of prepared scans lacks its recipe, or another version of medn2n wrote it. Make it again with "
+            "`medn2n train … --prepare CACHE`.",
+        ) from None
+    cases = read_cases(path)
+    if len(cases) != sum(info.cases):
+        raise InputError("DAMAGED_CACHE", f"Expected {sum(info.cases)} cases in the prepared file, found {len(cases)}.")
+    ends = list(itertools.accumulate(info.cases))
+    return info, CaseSet(training=cases[: ends[0]], validation=cases[ends[0] : ends[1]], digital=cases[ends[1] :])
+
+
+def require_same_decoding(prepared: Recipe, wanted: Recipe) -> None:
+    """UsageError that names the first setting in which a prepared file's recipe differs where it matters."""
+    ones, twos = decoding(prepared), decoding(wanted)
+    differing = [name for name in ones if ones[name] != twos[name]]
+    if differing:
+        raise UsageError(
+            f"The scans were prepared for another recipe: its {differing[0]} differs. Prepare them again with this one."
+        )

@@ -1,0 +1,49 @@
+"""Scans of a manifest, decoded for training: into a run's own cache, or into one portable file.
+
+Above the stages, which never import one another.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from medn2n.config import Recipe
+from medn2n.errors import UsageError
+from medn2n.formats.case_cache import is_case_file
+from medn2n.formats.manifest import data_root, read_manifest, verify_files
+from medn2n.formats.prepared_file import Origin, origin_of, write_prepared
+from medn2n.log import logger
+from medn2n.stages.repeats_to_samples import CacheFiles, fill_cache
+from medn2n.stages.volume_to_denoised import Denoiser
+
+
+def prepare_scans(
+    recipe: Recipe, manifest_path: Path, cache: Path, *, device: str = "auto"
+) -> tuple[CacheFiles, Origin]:
+    """Decode what the folder `cache` does not hold yet. The manifest's files are checked against their sha256 first."""
+    manifest = read_manifest(manifest_path)
+    root = data_root(manifest, manifest_path)
+    verify_files(manifest, root)
+    quieten = Denoiser.load(recipe.base_model, device=device) if recipe.base_model else None
+    files = fill_cache(
+        manifest,
+        root,
+        recipe,
+        cache,
+        quieten=quieten,
+        quieten_sha256=quieten.bundle.sha256 if quieten else "",
+        device=device,
+    )
+    return files, origin_of(manifest, recipe)
+
+
+def prepare_file(recipe: Recipe, manifest_path: Path, target: Path, *, device: str = "auto") -> None:
+    """Write all that a training with this recipe needs to one file. UsageError where another file is in the way."""
+    if target.is_dir() or (target.exists() and not is_case_file(target)):
+        raise UsageError("--prepare: something that is no prepared file has that name. Choose another name.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".medn2n-") as folder:
+        files, origin = prepare_scans(recipe, manifest_path, Path(folder), device=device)
+        write_prepared(target, files.parts(), recipe, origin)
+    logger.info("prepared: %.1f MB", target.stat().st_size / 1e6)
