@@ -112,3 +112,16 @@ def benchmark_pairs(
     from medn2n.tables import pair_benchmark_table
 
     print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=(modality or "").upper())))
+
+
+@benchmark_app.command("samples")
+def benchmark_samples(
+    groups: Annotated[int, typer.Option(help="Pairs of volumes, 25 MB each pair.", min=1)] = 8,
+    rounds: Annotated[int, typer.Option(help="Times that each tool runs, in turns.", min=1)] = 3,
+    seconds: Annotated[float, typer.Option(help="Of each run.", min=0.05)] = 4.0,
+) -> None:
+    """Training patches per second and memory, beside MONAI's CacheDataset."""
+    from medn2n.sample_benchmark import benchmark_samples as measure
+    from medn2n.tables import sample_benchmark_table
+
+    print(sample_benchmark_table(measure(groups=groups, rounds=rounds, seconds=seconds)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medn2n.formats.manifest import Manifest
     from medn2n.formats.run_record import RunRecord
     from medn2n.pair_benchmark import PairBenchmark
+    from medn2n.sample_benchmark import SampleBenchmark
     from medn2n.stages.scans_to_report import Evaluation
 
 
@@ -212,3 +213,13 @@ def pair_benchmark_table(result: PairBenchmark) -> str:
     ]
     faults = "shift 0.25 voxel, gain 1 %, offset 0.05 σ, shared noise 0.2 (little: 0.05), SNR 5 to 100"
     return aligned(rows, right=(1, 2)) + f"\n{result.anatomies} objects; {faults}; seed {result.seed}."
+
+
+def sample_benchmark_table(result: SampleBenchmark) -> str:
+    """One line a kind of sample: patches per second (slowest and fastest round), memory for the set."""
+    rows = [("tool", "samples/s", "slowest–fastest", "MB")]
+    for timing in result.timings:
+        memory = "unknown" if timing.memory_mb is None else f"{timing.memory_mb:.0f}"
+        slowest, fastest = min(timing.samples_per_second), max(timing.samples_per_second)
+        rows.append((timing.tool, f"{timing.usual:.0f}", f"{slowest:.0f}–{fastest:.0f}", memory))
+    return f"{aligned(rows, right=(1, 2, 3))}\nA set of {result.gigabytes:.1f} GB; one thread each, in turns."

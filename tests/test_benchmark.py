@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -88,3 +89,14 @@ def test_pairs_with_built_faults(call: Call) -> None:
                          "other scan"}  # fmt: skip
     assert "100.0 %" in rows["identical"]
     assert lines[-1].startswith("3 objects; ")
+
+
+def test_samples_beside_monai(call: Call) -> None:
+    done = call("benchmark", "samples", "--groups", 1, "--rounds", 1, "--seconds", 0.05)
+    assert done.code == 0, done.err
+    rows = [re.split(r"  +", line) for line in done.out.splitlines()]
+    assert [row[0] for row in rows[2:7]] == [
+        "medn2n, 2D", "medn2n, 2.5D, 5 slices", "medn2n, 3D", "MONAI CacheDataset, 2D", "MONAI CacheDataset, 3D",
+    ]  # fmt: skip
+    assert all(float(row[1]) > 0 for row in rows[2:7])
+    assert rows[7][0].startswith("A set of 0.0 GB")

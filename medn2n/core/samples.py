@@ -12,29 +12,64 @@ Arrays stay where they are (a file, memory) until the patch is cut: only its own
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data import get_track_meta, set_track_meta
-from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d, SpatialPadd
-from monai.transforms.transform import Randomizable
+from monai.transforms import Compose, MapTransform
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from medn2n.config import Recipe
+from medn2n.config import Recipe, Samples
 from medn2n.core.cases import BLOCK, Case
+from medn2n.core.paging import read_soon
 from medn2n.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Where a patch lies in a scan, and how: its edge in voxels, the first index along each axis (below 0 where the
+    scan is smaller than the patch and is mirrored around), whether the first two axes change places, and which axes
+    of the result are reversed after that."""
+
+    edge: int
+    start: tuple[int, ...]
+    swapped: bool
+    reversed: tuple[bool, ...]
+
+    def of(self, image: Tensor) -> Tensor:
+        """(C,*spatial) → (C,*patch)."""
+        for axis, (start, size) in enumerate(zip(self.start, image.shape[1:], strict=True), start=1):
+            if size >= self.edge:
+                image = image.narrow(axis, start, self.edge)
+            else:
+                around = np.arange(start, start + self.edge) % (2 * size)
+                image = image.index_select(axis, torch.from_numpy(np.minimum(around, 2 * size - 1 - around)))
+        read_soon(image)
+        if self.swapped:
+            image = image.transpose(1, 2)
+        return image.flip([axis for axis, back in enumerate(self.reversed, start=1) if back]).contiguous()
+
+    def index_map(self) -> npt.NDArray[np.float64]:
+        """(d+1,d+1): index in the patch → index in the scan, which counts on over what was mirrored."""
+        dims = len(self.start)
+        order = [1, 0, *range(2, dims)] if self.swapped else list(range(dims))
+        matrix = np.eye(dims + 1)
+        for axis, source in enumerate(order):  # of the scan; the patch's axis that runs along it
+            back = self.reversed[source]
+            matrix[axis, :dims] = 0
+            matrix[axis, source] = -1 if back else 1
+            matrix[axis, dims] = self.start[axis] + (self.edge - 1 if back else 0)
+        return matrix
 
 
 class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
     """data["image"] (R,I,J,K) and data["pair"] (a, b) → data["input"], data["target"], each (1,I,J,K); for a 2D network
     slice data["slice"] of it, (1,I,J), the input with its `neighbours` on either side as channels, (2n+1,I,J): beyond
-    the ends the last slice again. With clean targets, data["truth"] is the target. Where data["moved"],
-    data["place_n"] are the two's indices along axis n."""
+    the ends the last slice again. With clean targets, data["truth"] is the target."""
 
     def __init__(self, *, dims: int, clean_targets: bool = False, neighbours: int = 0) -> None:
         super().__init__(keys=["image"])
@@ -49,8 +84,7 @@ class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
         if self.dims == 2:
             k = data["slice"]
             noisy, target = _with_neighbours(noisy[0], k, self.neighbours), target[..., k]
-        views: dict[Hashable, Any] = {"input": noisy, "target": target}
-        return views | (_places(target.shape) if data.get("moved") else {}) | {"centre": data["centre"]}
+        return {"input": noisy, "target": target, "cut": data["cut"]}
 
 
 def _with_neighbours(volume: Tensor, k: int, count: int) -> Tensor:
@@ -61,50 +95,11 @@ def _with_neighbours(volume: Tensor, k: int, count: int) -> Tensor:
     return volume[..., [min(max(n, 0), depth - 1) for n in range(low, high)]].movedim(-1, 0)
 
 
-def _places(shape: torch.Size) -> dict[Hashable, Any]:
-    """Each voxel's index along each axis, as views that take no memory until they are cut."""
-    return {
-        f"place_{axis}": torch.arange(size, dtype=torch.float32)
-        .reshape(*(size if other == axis else 1 for other in range(len(shape) - 1)))
-        .expand(1, *shape[1:])
-        for axis, size in enumerate(shape[1:])
-    }
-
-
-class PadPlacesd(MapTransform):  # type: ignore[misc]
-    """data["place_n"] go on counting over the padding of the images, which would mirror them."""
-
-    def __init__(self, keys: Sequence[str], *, patch: tuple[int, ...]) -> None:
-        super().__init__(keys=keys, allow_missing_keys=True)
-        self.patch = patch
+class CutPatchd(MapTransform):  # type: ignore[misc]
+    """Of each key the patch that data["cut"] describes, alike for all of them."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        padded = dict(data)
-        for axis, key in enumerate(self.keys):
-            if key in data and data[key].shape != data["target"].shape:
-                before = max(0, self.patch[axis] - data[key].shape[1 + axis]) // 2
-                padded[key] = _places(data["target"].shape)[key] - before
-        return padded
-
-
-class CropAtd(MapTransform):  # type: ignore[misc]
-    """A patch around data["centre"], as near to it as the image allows. Never random: the centre was drawn before."""
-
-    def __init__(self, keys: Sequence[str], *, patch: tuple[int, ...]) -> None:
-        super().__init__(keys=keys, allow_missing_keys=True)
-        self.patch = patch
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        cropped = dict(data)
-        for key in self.key_iterator(cropped):
-            size = data[key].shape[1:]
-            starts = [
-                min(max(at - edge // 2, 0), whole - edge)
-                for at, edge, whole in zip(data["centre"], self.patch, size, strict=True)
-            ]
-            cut = tuple(slice(start, start + edge) for start, edge in zip(starts, self.patch, strict=True))
-            cropped[key] = data[key][(slice(None), *cut)]
-        return cropped
+        return {key: data["cut"].of(data[key]) for key in self.key_iterator(dict(data))}
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
@@ -134,8 +129,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         self.epoch = 0
         self._seed = (recipe.seed, stream)
         self._dims = recipe.network.dims
-        self._patch = recipe.samples.patch
-        self._tissue = recipe.samples.tissue
+        self._recipe = recipe.samples
         self._aligns = recipe.align != "off" and any(case.placement is not None for case in cases)
         self._slice_weights: dict[Case, npt.NDArray[np.float64]] = {}
         self.transform = sample_pipeline(recipe)
@@ -153,37 +147,32 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         generator = np.random.default_rng((*self._seed, zlib.crc32(self.names[position].encode()), visit))
         case = group[int(generator.integers(len(group)))]
         pairs = case.pairs()
-        data: dict[str, Any] = {"image": case.image, "truth": case.truth, "pair": pairs[visit % len(pairs)]}
         centre = self._centre(case, generator)
-        data["centre"] = centre[: self._dims]
-        if self._dims == 2:
-            data["slice"] = centre[2]
-        placed = self._between(case, data) if self._aligns else None
-        data["moved"] = placed is not None and not np.array_equal(placed[0], np.eye(*placed[0].shape))
-        _seed(self.transform, int(generator.integers(2**31)))
-        with _plain_tensors():
-            sample = self.transform(data)
-        patches = {key: torch.as_tensor(sample[key]).contiguous() for key in ("input", "target")}
-        return patches if placed is None else patches | _carry(sample, *placed, case.image.shape[1:], self._patch)
+        cut = self._cut(case, centre, generator)
+        data = {
+            "image": case.image,
+            "truth": case.truth,
+            "pair": pairs[visit % len(pairs)],
+            "slice": centre[2],
+            "cut": cut,
+        }
+        sample: dict[str, Tensor] = self.transform(data)
+        return sample | (self._placed(case, data, cut) if self._aligns else {})
 
     def _centre(self, case: Case, generator: np.random.Generator) -> tuple[int, int, int]:
         """The voxel that a patch is to be centred on: in tissue, each of its blocks as often as it holds tissue, or
         such that the patch lies anywhere inside."""
-        weights = self._weights(case)
-        if weights is None or generator.random() >= self._tissue:
-            edges = (self._patch, self._patch, self._patch if self._dims == 3 else 1)
-            low = [
-                int(generator.integers(max(1, size - edge + 1))) + edge // 2
-                for size, edge in zip(case.image.shape[1:], edges, strict=True)
-            ]
-            k = low[2] if self._dims == 3 else int(generator.choice(case.centres()))
-            return low[0], low[1], k
+        centres, weights = case.centres(), self._weights(case)
+        if weights is None or generator.random() >= self._recipe.tissue:
+            edge = self._recipe.patch
+            i, j, k = (int(generator.integers(max(1, n - edge + 1))) + edge // 2 for n in case.image.shape[1:])
+            return i, j, k if self._dims == 3 else centres[int(generator.integers(len(centres)))]
         assert case.tissue is not None
-        k = case.centres()[_drawn(weights, generator)]
-        blocks = case.tissue[..., k].numpy().astype(np.float64)
-        i, j = np.unravel_index(_drawn(blocks.ravel(), generator), blocks.shape)
+        k = centres[_drawn(weights, generator)]
+        blocks = case.tissue[..., k].numpy()
+        i, j = divmod(_drawn(blocks.ravel(), generator), blocks.shape[1])
         inside = generator.integers(BLOCK, size=2)
-        return BLOCK * int(i) + int(inside[0]), BLOCK * int(j) + int(inside[1]), k
+        return BLOCK * i + int(inside[0]), BLOCK * j + int(inside[1]), k
 
     def _weights(self, case: Case) -> npt.NDArray[np.float64] | None:
         """How much tissue each slice that may be the centre holds; None where none is known."""
@@ -195,60 +184,50 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         weights = self._slice_weights[case]
         return weights if weights.sum() > 0 else None
 
+    def _cut(self, case: Case, centre: tuple[int, int, int], generator: np.random.Generator) -> Cut:
+        """A patch as near to the centre as the scan allows, turned and mirrored by chance."""
+        edge = self._recipe.patch
+        start = tuple(
+            min(max(at - edge // 2, 0), size - edge) if size >= edge else -((edge - size) // 2)
+            for at, size in zip(centre[: self._dims], case.image.shape[1:], strict=False)
+        )
+        swapped, back = _lie(self._recipe, self._dims, generator)
+        return Cut(edge=edge, start=start, swapped=swapped, reversed=back)
+
+    def _placed(self, case: Case, data: Mapping[str, Any], cut: Cut) -> dict[str, Tensor]:
+        """How one patch's input and target lie: what moved, seen through the cut."""
+        dims, size = self._dims, case.image.shape[1:]
+        matrix, match = self._between(case, data)
+        box = np.tile([0.0, cut.edge - 1.0], (dims, 1))
+        if not np.array_equal(matrix, np.eye(dims, dims + 1)):
+            scan = cut.index_map()
+            back = np.linalg.inv(scan)
+            matrix = (back @ np.vstack([matrix, np.eye(dims + 1)[dims]]) @ scan)[:dims]
+            ends = back[:dims, :dims] @ np.array([[0, n - 1] for n in size[:dims]]) + back[:dims, dims:]
+            box = np.stack([np.maximum(ends.min(axis=1), 0), np.minimum(ends.max(axis=1), cut.edge - 1)], axis=1)
+        return {
+            "carry": torch.as_tensor(matrix, dtype=torch.float32),
+            "match": torch.tensor(match),
+            "box": torch.as_tensor(box, dtype=torch.float32),
+        }
+
     def _between(self, case: Case, data: Mapping[str, Any]) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
         """How the input of a sample has to be moved and brightened to match its target."""
         if case.placement is None:
             return np.eye(self._dims, self._dims + 1), (1.0, 0.0)
         first, second = data["pair"]
-        matrix = case.placement.between(first, second, slice_number=data.get("slice"))
+        matrix = case.placement.between(first, second, slice_number=data["slice"] if self._dims == 2 else None)
         return matrix, case.placement.match(first, second)
 
 
-def _carry(
-    sample: Mapping[Hashable, Any],
-    matrix: npt.NDArray[np.float64],
-    match: tuple[float, float],
-    size: Sequence[int],
-    patch: int,
-) -> dict[str, Tensor]:
-    """The tensors that say how one patch's input and target lie: `matrix` seen through crop, flip and rotation."""
-    dims = len(matrix)
-    box = np.tile([0.0, patch - 1.0], (dims, 1))
-    if "place_0" in sample:
-        cut = np.eye(dims + 1)  # index in the patch → index in the scan
-        for axis in range(dims):
-            place = np.asarray(sample[f"place_{axis}"])[0]
-            cut[axis, dims] = place[(0,) * dims]
-            steps = [place[tuple(int(a == along) for a in range(dims))] for along in range(dims)]
-            cut[axis, :dims] = steps - cut[axis, dims]
-        back = np.linalg.inv(cut)
-        matrix = (back @ np.vstack([matrix, np.eye(dims + 1)[dims]]) @ cut)[:dims]
-        ends = back[:dims, :dims] @ np.array([[0, n - 1] for n in size[:dims]]) + back[:dims, dims:]
-        box = np.stack([np.maximum(ends.min(axis=1), 0), np.minimum(ends.max(axis=1), patch - 1)], axis=1)
-    return {
-        "carry": torch.as_tensor(matrix, dtype=torch.float32),
-        "match": torch.tensor(match),
-        "box": torch.as_tensor(box, dtype=torch.float32),
-    }
-
-
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """MONAI without MetaTensor: the patches need no affine, and tracking it costs more than the crop itself."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
-
-
-def _seed(pipeline: Compose, seed: int) -> None:
-    """One random state for all transforms of the pipeline: making one for each takes longer than the transforms."""
-    state = np.random.RandomState(seed)
-    for transform in pipeline.transforms:
-        if isinstance(transform, Randomizable):
-            transform.set_random_state(state=state)
+def _lie(samples: Samples, dims: int, generator: np.random.Generator) -> tuple[bool, tuple[bool, ...]]:
+    """Whether the first two axes change places, and which are reversed then: each way that turns by quarters, or
+    mirrors, or both allow, as often as any other."""
+    turn = int(generator.integers(4)) if samples.rotate else 0
+    back = [turn in (2, 3), turn in (1, 2), False][:dims]
+    if samples.flip:
+        back = [bool(side) != mirrored for side, mirrored in zip(back, generator.integers(2, size=dims), strict=True)]
+    return turn in (1, 3), tuple(back)
 
 
 def _drawn(weights: npt.NDArray[np.float64], generator: np.random.Generator) -> int:
@@ -258,16 +237,9 @@ def _drawn(weights: npt.NDArray[np.float64], generator: np.random.Generator) -> 
 
 
 def sample_pipeline(recipe: Recipe) -> Compose:
-    """What makes a patch of a case, as MONAI dictionary transforms; the same draw for all keys."""
-    keys, dims = ["input", "target"], recipe.network.dims
-    places = [f"place_{axis}" for axis in range(dims)]
-    patch = (recipe.samples.patch,) * dims
-    pairing = PairRepeatsd(dims=dims, clean_targets=recipe.targets == "clean", neighbours=recipe.network.neighbours)
-    steps: list[Any] = [pairing, SpatialPadd(keys, spatial_size=patch, mode="symmetric")]
-    steps += [PadPlacesd(places, patch=patch), CropAtd(keys + places, patch=patch)]
-    every: dict[str, Any] = {"keys": keys + places, "allow_missing_keys": True}
-    if recipe.samples.flip:
-        steps += [RandFlipd(**every, prob=0.5, spatial_axis=axis) for axis in range(dims)]
-    if recipe.samples.rotate:
-        steps.append(RandRotate90d(**every, prob=0.5, max_k=3, spatial_axes=(0, 1)))
-    return Compose(steps)
+    """What makes a patch of a case, as MONAI dictionary transforms. Nothing in it is random: what is, was drawn before,
+    once for all keys."""
+    pairing = PairRepeatsd(
+        dims=recipe.network.dims, clean_targets=recipe.targets == "clean", neighbours=recipe.network.neighbours
+    )
+    return Compose([pairing, CutPatchd(["input", "target"])])

@@ -9,6 +9,7 @@ them into one portable file. Needs numpy, torch and safetensors alone.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import secrets
 import shutil
@@ -156,11 +157,16 @@ def _reason(error: OSError | SafetensorError) -> str:
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """Header, and arrays that are read when they are used; changing them changes no file."""
-    header = _header(path)
-    whole = np.memmap(path, mode="c", dtype=np.uint8, offset=_body_start(path))
+    header, start = _header(path), _body_start(path)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_RANDOM)  # patches lie anywhere: what lies behind one is not wanted next
     arrays = {
-        name: whole[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry, begin, end in _entries(header)
+        name: np.frombuffer(
+            mapped, _DTYPES[entry["dtype"]], count=int(np.prod(entry["shape"], dtype=np.int64)), offset=start + begin
+        ).reshape(entry["shape"])
+        for name, entry, begin, _ in _entries(header)
     }
     return header, arrays
 

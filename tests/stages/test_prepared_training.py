@@ -154,9 +154,11 @@ BARE = """
 import sys
 from importlib.machinery import PathFinder
 ABSENT = {"nibabel", "pydicom", "SimpleITK", "highdicom", "scipy", "skimage", "openvino", "matplotlib", "typer", "rich",
-          "click", "PIL", "pylibjpeg", "astra", "imageio", "pandas"}
+          "click", "PIL", "pylibjpeg", "astra", "imageio", "pandas", "pillow", "scikit-image"}
 class Installed:
-    find_distributions = PathFinder.find_distributions
+    find_distributions = staticmethod(
+        lambda *where: (d for d in PathFinder.find_distributions(*where) if d.metadata["Name"] not in ABSENT)
+    )
     find_spec = staticmethod(
         lambda name, *where: None if name.split(".")[0] in ABSENT else PathFinder.find_spec(name, *where)
     )
