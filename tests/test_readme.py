@@ -41,7 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, home: Path) -> str:
     """Run as a person would in that folder, with less training time."""
-    command = command.replace("--max-minutes 30", "--max-minutes 0.05 --set validate_every=5")
+    command = command.replace("--data manifest.json -o run", "--data manifest.json -o run --set validate_every=5")
+    command = command.replace("--prepare", "--set validate_every=2 --set network.arguments.channels=8 --prepare")
+    command = command.replace("--max-minutes 30", "--max-minutes 0.05")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", "-c", command], cwd=home, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False

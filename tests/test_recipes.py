@@ -19,8 +19,8 @@ def test_every_shipped_recipe_parses_and_its_network_builds() -> None:
         spec = found[path.stem].network
         network = build_network(spec.name, spec.build_arguments(), residual=spec.residual)
         with torch.no_grad():
-            image = torch.rand(1, 1, *(32,) * spec.dims)
-            assert network.eval()(image).shape == image.shape
+            image = torch.rand(1, spec.channels, *(32,) * spec.dims)
+            assert network.eval()(image).shape == image[:, :1].shape
         assert find_recipe(path.stem) == path
 
 
@@ -48,6 +48,8 @@ def test_settings_over_the_recipe_s(tmp_path: Path) -> None:
         "pairs=simulate",
         "objective=l3",
         "network.dims=4",
+        "network={dims: 3, neighbours: 1}",
+        "samples.tissue=1.1",
     ],
 )
 def test_wrong_settings_are_usage_errors(setting: str) -> None:
