@@ -137,7 +137,9 @@ class Recipe(_Strict):
         "is interpolated; or the target onto the prediction, which correlates and damps its noise; or neither, nor "
         "is intensity matched",
     )
-    objective: Literal["l2", "l1", "balanced_l2"] = "balanced_l2"
+    objective: Literal["l2", "l1", "balanced_l2", "annealed_l0", "masked_l2", "relative_l2", "kspace_l2"] = (
+        "balanced_l2"
+    )
     optimiser: Optimiser = Optimiser()
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     validate_every: int = Field(default=250, ge=1)
