@@ -84,6 +84,59 @@ class SimulateMr(_Strict):
     digital: int = Field(default=0, ge=0)
 
 
+Range = tuple[float, float]
+_CORRUPT_TAKES = {
+    "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
+    "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"},
+}  # fmt: skip
+_CORRUPT_LIMITS = {
+    "sigma": (0.0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0),
+}  # fmt: skip
+
+
+class Corrupt(_Strict):
+    """What medn2n.core.corruption does to a clean picture, anew at each visit. Each setting is one number or a range
+    to draw from, uniformly; one that is not given is the paper's; one that the kind does not have is refused.
+
+    sigma: noise in 255ths of the range (gaussian, rician). chi: counts a white pixel (poisson). p: share of pixels
+    that are erased (bernoulli), replaced (impulse) or covered (text). size: of letters in pixels (text), or of a mark
+    as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1 white;
+    mark: picture file of the one to use, else each is drawn.
+    """
+
+    kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark"]
+    sigma: Range | None = None
+    chi: Range | None = None
+    p: Range | None = None
+    size: Range | None = None
+    strength: Range | None = None
+    shade: Range | None = None
+    mark: str | None = None
+
+    @field_validator("sigma", "chi", "p", "size", "strength", "shade", mode="before")
+    @classmethod
+    def _one_number(cls, value: object) -> object:
+        return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Corrupt:
+        for name, value in self.parameters().items():
+            if name not in _CORRUPT_TAKES[self.kind]:
+                takes = ", ".join(sorted(_CORRUPT_TAKES[self.kind]))
+                raise ValueError(f"{name}: corrupt kind {self.kind} takes {takes} only")
+            if name == "mark":
+                continue
+            size = (4.0, 1e4) if self.kind == "text" else (0.01, 2.0)
+            low, high = size if name == "size" else _CORRUPT_LIMITS[name]
+            if not low <= value[0] <= value[1] <= high:
+                raise ValueError(f"{name}: expected {low:g} ≤ low ≤ high ≤ {high:g}, found {value[0]:g}, {value[1]:g}")
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """What was given besides the kind."""
+        return self.model_dump(exclude={"kind"}, exclude_none=True)
+
+
 class Samples(_Strict):
     """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups."""
 

@@ -89,7 +89,8 @@ def with_measured(image: Tensor, measured: Tensor, kept: Tensor) -> Tensor:
     part. What a denoise run does to the network's output too."""
     axes = tuple(range(2, image.dim()))
     spectrum = torch.fft.fftn(image, dim=axes)
-    return torch.fft.ifftn(torch.where(kept.bool(), measured, spectrum), dim=axes).real
+    consistent: Tensor = torch.fft.ifftn(torch.where(kept.bool(), measured, spectrum), dim=axes).real
+    return consistent
 
 
 def balanced_l2(
