@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,7 +170,7 @@ class Recipe(_Strict):
 
     name: str
     description: str = ""
-    modality: Literal["CT", "MR"]
+    modality: Literal["CT", "MR", "PHOTO"]
     pairs: Literal["repeats", "simulate", "repeats+simulate"]
     targets: Literal["noisy", "clean"] = Field(
         default="noisy", description='"clean" trains on the truth of a simulation, for comparison only'
@@ -205,7 +206,9 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _simulation_is_given(self) -> Recipe:
-        section = self.simulate_ct if self.modality == "CT" else self.simulate_mr
+        section = {"CT": self.simulate_ct, "MR": self.simulate_mr}.get(self.modality)
+        if "simulate" in self.pairs and self.modality == "PHOTO":
+            raise ValueError("pairs: photographs have no scanner to simulate; use repeats")
         if "simulate" in self.pairs and section is None:
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
         return self
@@ -234,6 +237,16 @@ def parse_recipe(data: dict[str, Any]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise UsageError(f"The recipe is not valid: {where}: {first['msg']}.") from None
+
+
+def parse_corrupt(section: Mapping[str, Any]) -> Corrupt:
+    """Validate a section by itself; UsageError names the first setting that is wrong."""
+    try:
+        return Corrupt.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"][:1])
+        raise UsageError(f"The corruption is not valid: {where}{first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
