@@ -11,14 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from medn2n.errors import UsageError
 
+OWN_NETWORKS = ("unet", "nafnet", "tanh_autoencoder")
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Network(_Strict):
-    """name: "unet" (the paper's U-Net, 2D or 3D) or a class of monai.networks.nets; arguments go to it as they are.
-    residual: the network predicts what to add to its input."""
+    """name: one of OWN_NETWORKS (the paper's U-Net, a NAFNet-like one, the autoencoder that articles print; 2D or 3D)
+    or a class of monai.networks.nets; arguments go to it as they are. residual: the network predicts what to add to
+    its input."""
 
     name: str = "unet"
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -33,7 +36,7 @@ class Network(_Strict):
 
     def build_arguments(self) -> dict[str, Any]:
         """Arguments with the number of dimensions under the name that the network uses for it."""
-        return {("dims" if self.name == "unet" else "spatial_dims"): self.dims, **self.arguments}
+        return {("dims" if self.name in OWN_NETWORKS else "spatial_dims"): self.dims, **self.arguments}
 
 
 class Scaling(_Strict):

@@ -84,7 +84,8 @@ def _checked(columns: int, rows: int, planes: int, bits: int, packed: int, codin
     try:
         check_size(columns * rows * planes, bits // 8, packed, coding)
     except InputError as error:
-        raise InputError(f"PHOTO_{error.code}", str(error)) from None
+        code = "PHOTO_TOO_LARGE" if error.code == "TOO_LARGE" else "PHOTO_TRUNCATED"
+        raise InputError(code, str(error)) from None
 
 
 def _png(file: BinaryIO, size: int) -> PhotoHeader:

@@ -59,9 +59,9 @@ def save(
     output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
     that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
     each source file. NIfTI, NRRD, MetaImage, PNG, TIFF: one file (or pair). dtype and format: as the command line has
-    them. dicom: how DICOM copies are written. Where `relative_to` is a raw BIDS dataset, `output` becomes a derivative of it.
-    A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a file in
-    the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
+    them. dicom: how DICOM copies are written. Where `relative_to` is a raw BIDS dataset, `output` becomes a derivative
+    of it. A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a
+    file in the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
     """
     source = _source(volume)
     _check(volume, source, dtype, format)

@@ -81,9 +81,13 @@ def test_a_picture_stands_upright() -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    rows=st.integers(1, 12), columns=st.integers(1, 12), planes=st.sampled_from([1, 3]), dtype=st.sampled_from(["u1", "u2"]),
-    suffix=st.sampled_from([".png", ".tif"]), seed=st.integers(0, 9),
-)  # fmt: skip
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    planes=st.sampled_from([1, 3]),
+    dtype=st.sampled_from(["u1", "u2"]),
+    suffix=st.sampled_from([".png", ".tif"]),
+    seed=st.integers(0, 9),
+)
 def test_own_encoders_are_read_alike_by_others(
     tmp_path: Path, rows: int, columns: int, planes: int, dtype: str, suffix: str, seed: int
 ) -> None:
@@ -244,8 +248,9 @@ def test_a_damaged_file_is_read_or_refused_in_a_sentence(
         data = data[: int(2 * cut * len(data))]
     path = tmp_path / which
     path.write_bytes(data)
+    told = None
     try:
         assert np.isfinite(load(path).voxels).all()
     except InputError as error:
-        assert error.code.startswith("PHOTO_") or error.code == "UNREADABLE"
-        assert len(str(error).splitlines()) == 1
+        told = error
+    assert told is None or (told.code.startswith("PHOTO_") and len(str(told).splitlines()) == 1)

@@ -108,8 +108,8 @@ def test_scans_have_their_own_levels_and_slices_their_own_draws(tmp_path: Path, 
 def test_sigma_in_the_scan_s_own_unit(tmp_path: Path, call: Call) -> None:
     build.dicom_series(tmp_path / "ct", rows=40, columns=30)
     done = call(
-        "simulate", "corrupt", tmp_path / "ct", "-o", tmp_path / "out", "--kind", "gaussian", "--sigma", 40, "--black", 0,
-        "--white", 255, "--repeats", 1,
+        "simulate", "corrupt", tmp_path / "ct", "-o", tmp_path / "out", "--kind", "gaussian", "--sigma", 40,
+        "--black", 0, "--white", 255, "--repeats", 1,
     )  # fmt: skip
     assert done.code == 0
     assert groups(tmp_path / "out")[0].noise_sigma == pytest.approx([40], rel=0.05)
