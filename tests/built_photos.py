@@ -24,6 +24,7 @@ def numbers(dtype: str = "u1", planes: int = 1, size: tuple[int, int] = (9, 14),
 
 def png(path: Path, rows: np.ndarray) -> Path:
     """By Pillow; 16-bit colour, which it has not, by SimpleITK."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if rows.dtype == np.uint16:
         sitk.WriteImage(sitk.GetImageFromArray(rows, isVector=rows.ndim == 3), str(path))
     else:

@@ -10,8 +10,10 @@ import pytest
 
 from medn2n.formats.manifest import read_manifest
 from medn2n.formats.scan import load
+from medn2n.training import train_model
 from tests import build, built_photos
 from tests.command_line import Call, denoise, files_below, statuses
+from tests.tiny_training import few
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +91,19 @@ def test_black_areas_are_denoised_and_strength_zero_changes_nothing(
     assert (load(tmp_path / "out" / "in.tiff").voxels[15:25, 15:25, 0] != 0).any()
     denoise(call, tmp_path / "in.png", tmp_path / "same", photo_bundle, "--strength", 0)
     np.testing.assert_array_equal(built_photos.second_reader(tmp_path / "same" / "in.png"), rows)
+
+
+def test_a_model_learned_from_corrupted_photographs_denoises_them(tmp_path: Path, call: Call) -> None:
+    for n in range(2):
+        built_photos.png(tmp_path / "in" / f"{n}.png", built_photos.numbers("u1", 3, (24, 24), seed=n))
+    simulated = tmp_path / "simulated"
+    assert call("simulate", "corrupt", tmp_path / "in", "-o", simulated, "--kind", "gaussian").code == 0
+    recipe = few(modality="PHOTO", scaling={"kind": "fixed", "offset": 127.5, "scale": 255.0}, optimiser={"steps": 4})
+    bundle = train_model(recipe, simulated / "manifest.json", tmp_path / "run", device="cpu")
+    assert bundle.info.modality == "PHOTO"
+    done, record = denoise(call, tmp_path / "in", tmp_path / "out", tmp_path / "run")
+    assert done.code == 0
+    assert statuses(record) == {"done": 2}
 
 
 def test_repeats_are_not_looked_for_among_photographs(mixed: Path, tmp_path: Path, call: Call) -> None:

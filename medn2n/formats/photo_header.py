@@ -28,6 +28,10 @@ _CARRIED = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"pHYs")
 _MOST_CHUNKS = 1_000_000
 _MOST_BYTES = 4 << 20  # of one field that is kept or searched
 _TIFF_CODINGS: dict[int, Coding] = {1: "plain", 5: "deflate", 8: "deflate", 32946: "deflate", 32773: "rle"}
+# Size, depth, coding, colour, text, strips, planes, resolution, layout, tiles, alpha, sample format, profile.
+_TIFF_TAGS = {
+    256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296, 317, 322, 338, 339, 34675,
+}  # fmt: skip
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 
 
@@ -216,7 +220,7 @@ class _Tiff:
         for start in range(0, 12 * count, 12):
             tag, kind, number = struct.unpack(self.order + "HHI", entries[start : start + 8])
             length = _TIFF_SIZES.get(kind, 0) * number
-            if not length or length > _MOST_BYTES:
+            if tag not in _TIFF_TAGS or tag in self.bytes or not 0 < length <= _MOST_BYTES:
                 continue
             inline = entries[start + 8 : start + 12]
             data = inline[:length] if length <= 4 else self._read(self._number(inline), length)
