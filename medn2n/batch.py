@@ -14,8 +14,8 @@ from typing import Any
 from medn2n.core.catalogue import Series
 from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
-from medn2n.errors import InputError, Medn2nError, TryLater, UsageError
-from medn2n.formats.bundle_dir import find_bundle
+from medn2n.errors import InputError, Medn2nError, ModelError, TryLater, UsageError
+from medn2n.formats.bundle_dir import find_bundle, read_bundle
 from medn2n.formats.denoise_page import MAX_PICTURED
 from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, write_record
@@ -33,6 +33,9 @@ NEEDS_A_MODALITY = (
     "This file does not say whether it is CT or MR. "
     "Give --modality ct or --modality mr, name a --model, or use BIDS names."
 )
+
+
+PHOTOGRAPH = "A photograph: denoised only by a model of photographs that --model names."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class _Run:
     records: list[SeriesRecord] = field(default_factory=list)
     pages: list[DenoisedSeries] = field(default_factory=list)
     denoisers: dict[str, Denoiser] = field(default_factory=dict)
+    photos: bool = False  # the model is one of photographs
 
 
 def denoise(source: Path, output: Path, options: Options) -> RunRecord:
@@ -72,17 +76,19 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
     exception; TryLater (disk full) ends the run, and the same call resumes it.
     """
     place = find_places(source, output, overwrite=options.overwrite)
-    _check_model(options)
+    photos = _check_model(options)
     found = catalogue(place.source, modality=options.modality, below=place.below)
     if not options.dry_run:
         check_space(found, place.output, float32=options.dtype == "float32")
-    run = _Run(base=place.base, output=place.output, options=options, before=place.earlier())
+    run = _Run(base=place.base, output=place.output, options=options, before=place.earlier(), photos=photos)
     for item in found.passed_over:
+        # A picture that cannot be read is a failure only where pictures were what is to be denoised.
+        status = "refused" if photos and item.code.startswith("PHOTO_") else item.status
         run.records.append(
-            SeriesRecord(id=item.id, files=list(item.files), status=item.status, code=item.code, reason=item.reason)
+            SeriesRecord(id=item.id, files=list(item.files), status=status, code=item.code, reason=item.reason)
         )
-        run.pages.append(DenoisedSeries(id=item.id, status=item.status, reason=item.reason))
-        logger.info("%s %s: %s", item.id, item.status, item.reason)
+        run.pages.append(DenoisedSeries(id=item.id, status=status, reason=item.reason))
+        logger.info("%s %s: %s", item.id, status, item.reason)
     for number, series in enumerate(found, start=1):
         started = time.monotonic()
         record, page = _series(run, series)
@@ -103,7 +109,8 @@ def _because(record: SeriesRecord) -> str:
     return f": {record.reason}" if record.reason else ""
 
 
-def _check_model(options: Options) -> None:
+def _check_model(options: Options) -> bool:
+    """UsageError where strength or model cannot be; else whether the model is one of photographs."""
     if not 0.0 <= options.strength <= 1.0:
         raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
     if options.model != "auto":
@@ -111,11 +118,19 @@ def _check_model(options: Options) -> None:
             find_bundle(options.model)
         except InputError as error:
             raise UsageError(str(error)) from None
+        try:
+            return read_bundle(options.model).info.modality == "PHOTO"
+        except InputError:
+            pass  # a damaged model is each series' own refusal
+    return False
 
 
 def _series(run: _Run, series: Series) -> tuple[SeriesRecord, DenoisedSeries]:
     """One series from files to files. Anything that goes wrong becomes its status."""
     record = SeriesRecord(id=series.id, files=list(series.files), status="failed", modality=series.modality)
+    if series.format == "photo" and not run.photos:
+        record = replace(record, status="passed", code="PHOTOGRAPH", reason=PHOTOGRAPH)
+        return record, DenoisedSeries(id=series.id, status="passed", reason=PHOTOGRAPH)
     try:
         return _denoise_series(run, series, record)
     except (KeyboardInterrupt, SystemExit, TryLater):
@@ -142,6 +157,8 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     options = run.options
     denoiser = _denoiser(run, series)
     info = denoiser.bundle.info
+    if run.photos and series.format != "photo":
+        raise ModelError("WRONG_MODEL", f"Model {info.name} was trained for photographs, this is a scan.")
     provenance = denoiser.provenance(strength=options.strength)
     record = _identified(run, series, record, denoiser, provenance)
     earlier = run.before.get(series.id)
@@ -152,7 +169,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         return earlier, replace(page, reason=earlier.reason)
     volume = load_series(series, root=run.base, modality=info.modality)
     if options.dry_run:
-        planned_files(volume, run.output, format=options.format, relative_to=run.base)
+        planned_files(volume, run.output, format=options.format, relative_to=run.base, dtype=options.dtype)
         record = replace(record, status="done", reason="Dry run: would be denoised.")
         return record, DenoisedSeries(id=series.id, status="done", reason=record.reason, model=info.name)
     after = denoiser(volume, strength=options.strength)
@@ -217,8 +234,9 @@ def _done(
 
 
 def _judged(record: SeriesRecord, written: Written) -> SeriesRecord:
-    """The record with its status: a person looks at a copy in which many voxels were clipped."""
-    if written.clipped_voxels > MOST_CLIPPED * written.voxels:
+    """The record with its status: a person looks at a copy in which many voxels were clipped. A photograph's white is
+    where its range ends, so that noise taken from it may well lie outside."""
+    if record.modality != "PHOTO" and written.clipped_voxels > MOST_CLIPPED * written.voxels:
         reason = (
             f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "
             "is expected. Look at the copy before it is used."

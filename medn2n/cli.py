@@ -134,7 +134,7 @@ def train(
     ] = None,
 ) -> None:
     """Learn a model from noisy pairs: RUN/bundle, RUN/log, RUN/checkpoints."""
-    from medn2n.config import find_recipe, read_recipe
+    from medn2n.recipes import find_recipe, read_recipe
 
     recipe = read_recipe(find_recipe(config), settings)
     if prepare is not None:

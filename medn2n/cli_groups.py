@@ -1,14 +1,15 @@
-"""Verbs that have verbs of their own: `simulate ct|mr`, `models list`, `config list|show`, `benchmark catalogue`."""
+"""Verbs with verbs of their own: `simulate ct|mr|corrupt`, `models list`, `config list|show`, `benchmark catalogue`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from medn2n.cli_options import Modality
+from medn2n.errors import UsageError
 
 simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
@@ -72,7 +73,7 @@ def models_list(as_json: Json = False) -> None:
 @config_app.command("list")
 def config_list() -> None:
     """Name and purpose of each."""
-    from medn2n.config import shipped_recipes
+    from medn2n.recipes import shipped_recipes
 
     for name, recipe in shipped_recipes().items():
         print(f"{name:24} {recipe.modality}  {recipe.pairs:18} {recipe.description}")
@@ -81,7 +82,7 @@ def config_list() -> None:
 @config_app.command("show")
 def config_show(name: Annotated[str, typer.Argument(help="Name from `config list`.")]) -> None:
     """The whole recipe, comments included."""
-    from medn2n.config import find_recipe
+    from medn2n.recipes import find_recipe
 
     print(find_recipe(name).read_text(encoding="utf-8"), end="")
 
@@ -125,3 +126,52 @@ def benchmark_samples(
     from medn2n.tables import sample_benchmark_table
 
     print(sample_benchmark_table(measure(groups=groups, rounds=rounds, seconds=seconds)))
+
+
+def _range(text: str) -> tuple[float, float]:
+    """ "25" or "0,50"."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise UsageError(f"A setting is one number, or two with a comma between (0,50) to draw from, found {text!r}.")
+    return numbers[0], numbers[-1]
+
+
+@simulate_app.command("corrupt")
+def simulate_corrupt(
+    images: Annotated[Path, typer.Argument(help="A photograph (PNG, TIFF), a scan, a series folder or a tree.")],
+    output: Out,
+    kind: Annotated[
+        Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark"],
+        typer.Option(help="What is done to each copy."),
+    ],
+    sigma: Annotated[str | None, typer.Option(help="gaussian, rician: noise in 255ths of the range.")] = None,
+    chi: Annotated[str | None, typer.Option(help="poisson: counts a white pixel.")] = None,
+    p: Annotated[str | None, typer.Option(help="Share of pixels erased, replaced or covered.")] = None,
+    size: Annotated[str | None, typer.Option(help="text: pixels; watermark: share of the image.")] = None,
+    strength: Annotated[str | None, typer.Option(help="watermark: 1 is opaque.")] = None,
+    shade: Annotated[str | None, typer.Option(help="watermark: 0 black to 1 white.")] = None,
+    mark: Annotated[Path | None, typer.Option(help="watermark: grey picture of it, white where it is.")] = None,
+    black: Annotated[float | None, typer.Option(help="Value of black; else the modality's.")] = None,
+    white: Annotated[float | None, typer.Option(help="Value of white; else the modality's.")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Noise, erased pixels, lettering or marks, on photographs and scans. Ranges as 0,50 are drawn from."""
+    from medn2n.verbs import simulate_corruption
+
+    given = {"sigma": sigma, "chi": chi, "p": p, "size": size, "strength": strength, "shade": shade}
+    section: dict[str, object] = {name: _range(text) for name, text in given.items() if text is not None}
+    if mark is not None:
+        section["mark"] = str(mark)
+    if (black is None) != (white is None):
+        raise UsageError("--black and --white go together.")
+    levels = None if black is None or white is None else (black, white)
+    simulate_corruption(
+        images, output, section={"kind": kind, **section}, repeats=repeats, seed=seed,
+        modality=(modality or "").upper(), levels=levels,
+    )  # fmt: skip
+    print(f"{output / 'manifest.json'}")

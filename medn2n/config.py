@@ -1,14 +1,15 @@
-"""A training recipe: one strict YAML file, read into frozen values. `configs/` holds complete, commented ones."""
+"""A training recipe as frozen values, strictly validated. `medn2n.recipes` reads the YAML, `configs/` holds some."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medn2n.errors import UsageError
+
+OWN_NETWORKS = ("unet", "nafnet", "tanh_autoencoder")
 
 
 class _Strict(BaseModel):
@@ -16,9 +17,10 @@ class _Strict(BaseModel):
 
 
 class Network(_Strict):
-    """name: "unet" (the paper's U-Net, 2D or 3D) or a class of monai.networks.nets; arguments go to it as they are.
-    residual: the network predicts what to add to its input. neighbours: so many slices on either side of the one that
-    is denoised join it as channels of a 2D network ("2.5D")."""
+    """name: one of OWN_NETWORKS (the paper's U-Net, a NAFNet-like one, the autoencoder that articles print; 2D or 3D)
+    or a class of monai.networks.nets; arguments go to it as they are. residual: the network predicts what to add to
+    its input. neighbours: so many slices on either side of the one that is denoised join it as channels of a 2D network
+    ("2.5D")."""
 
     name: str = "unet"
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -41,7 +43,7 @@ class Network(_Strict):
 
     def build_arguments(self) -> dict[str, Any]:
         """Arguments with the number of dimensions under the name that the network uses for it, and the channels."""
-        dims = {("dims" if self.name == "unet" else "spatial_dims"): self.dims}
+        dims = {("dims" if self.name in OWN_NETWORKS else "spatial_dims"): self.dims}
         channels = {"in_channels": self.channels, "out_channels": 1} if self.neighbours else {}
         return {**dims, **self.arguments, **channels}
 
@@ -95,6 +97,59 @@ class SimulateMr(_Strict):
     digital: int = Field(default=0, ge=0)
 
 
+Range = tuple[float, float]
+_CORRUPT_TAKES = {
+    "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
+    "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"},
+}  # fmt: skip
+_CORRUPT_LIMITS = {
+    "sigma": (0.0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0),
+}  # fmt: skip
+
+
+class Corrupt(_Strict):
+    """What medn2n.core.corruption does to a clean picture, anew at each visit. Each setting is one number or a range
+    to draw from, uniformly; one that is not given is the paper's; one that the kind does not have is refused.
+
+    sigma: noise in 255ths of the range (gaussian, rician). chi: counts a white pixel (poisson). p: share of pixels
+    that are erased (bernoulli), replaced (impulse) or covered (text). size: of letters in pixels (text), or of a mark
+    as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1 white;
+    mark: picture file of the one to use, else each is drawn.
+    """
+
+    kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark"]
+    sigma: Range | None = None
+    chi: Range | None = None
+    p: Range | None = None
+    size: Range | None = None
+    strength: Range | None = None
+    shade: Range | None = None
+    mark: str | None = None
+
+    @field_validator("sigma", "chi", "p", "size", "strength", "shade", mode="before")
+    @classmethod
+    def _one_number(cls, value: object) -> object:
+        return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Corrupt:
+        for name, value in self.parameters().items():
+            if name not in _CORRUPT_TAKES[self.kind]:
+                takes = ", ".join(sorted(_CORRUPT_TAKES[self.kind]))
+                raise ValueError(f"{name}: corrupt kind {self.kind} takes {takes} only")
+            if name == "mark":
+                continue
+            size = (4.0, 1e4) if self.kind == "text" else (0.01, 2.0)
+            low, high = size if name == "size" else _CORRUPT_LIMITS[name]
+            if not low <= value[0] <= value[1] <= high:
+                raise ValueError(f"{name}: expected {low:g} ≤ low ≤ high ≤ {high:g}, found {value[0]:g}, {value[1]:g}")
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """What was given besides the kind."""
+        return self.model_dump(exclude={"kind"}, exclude_none=True)
+
+
 class Samples(_Strict):
     """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups.
     tissue: share of the patches that are centred on tissue; the others lie anywhere."""
@@ -129,7 +184,7 @@ class Recipe(_Strict):
 
     name: str
     description: str = ""
-    modality: Literal["CT", "MR"]
+    modality: Literal["CT", "MR", "PHOTO"]
     pairs: Literal["repeats", "simulate", "repeats+simulate"]
     targets: Literal["noisy", "clean"] = Field(
         default="noisy", description='"clean" trains on the truth of a simulation, for comparison only'
@@ -150,7 +205,9 @@ class Recipe(_Strict):
         "is interpolated; or the target onto the prediction, which correlates and damps its noise; or neither, nor "
         "is intensity matched",
     )
-    objective: Literal["l2", "l1", "balanced_l2"] = "balanced_l2"
+    objective: Literal["l2", "l1", "balanced_l2", "annealed_l0", "masked_l2", "relative_l2", "kspace_l2"] = (
+        "balanced_l2"
+    )
     optimiser: Optimiser = Optimiser()
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     validate_every: int = Field(default=250, ge=1)
@@ -163,27 +220,14 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _simulation_is_given(self) -> Recipe:
-        section = self.simulate_ct if self.modality == "CT" else self.simulate_mr
+        section = {"CT": self.simulate_ct, "MR": self.simulate_mr}.get(self.modality)
+        if "simulate" in self.pairs and self.modality == "PHOTO":
+            raise ValueError("pairs: photographs have no scanner to simulate; use repeats")
         if "simulate" in self.pairs and section is None:
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
         if "simulate" in self.pairs and (self.network.dims == 3 or self.network.neighbours):
             raise ValueError("repeats are simulated slice by slice: the network must be 2D, without neighbours")
         return self
-
-
-def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Parse and validate a YAML recipe; `overrides` are "a.b=value" with the value in YAML. UsageError otherwise."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError("The recipe does not exist. `medn2n config list` shows those that ship.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"The recipe is not YAML: {error}.") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"The recipe should be a mapping of settings, found {type(data).__name__}.")
-    for override in overrides or []:
-        _apply(data, override)
-    return parse_recipe(data)
 
 
 def parse_recipe(data: dict[str, Any]) -> Recipe:
@@ -196,38 +240,11 @@ def parse_recipe(data: dict[str, Any]) -> Recipe:
         raise UsageError(f"The recipe is not valid: {where}: {first['msg']}.") from None
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, mark, value = override.partition("=")
-    if not mark:
-        raise UsageError(f"--set expects key=value, found {override!r}.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise UsageError(f"--set {key}: {parent} is not a section.")
+def parse_corrupt(section: Mapping[str, Any]) -> Corrupt:
+    """Validate a section by itself; UsageError names the first setting that is wrong."""
     try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {key}: the value is not YAML, found {value!r}.") from None
-
-
-def recipes_folder() -> Path:
-    """Where the shipped recipes lie: inside the wheel, or in the checkout when installed in place."""
-    inside = Path(__file__).parent / "_configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def shipped_recipes() -> dict[str, Recipe]:
-    """Name → recipe of all that ship."""
-    return {path.stem: read_recipe(path) for path in sorted(recipes_folder().glob("*.yaml"))}
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe given by path or by a shipped name. UsageError names those that ship."""
-    shipped = recipes_folder() / f"{name}.yaml"
-    if Path(name).is_file():
-        return Path(name)
-    if "/" not in name and shipped.is_file():
-        return shipped
-    names = ", ".join(path.stem for path in sorted(recipes_folder().glob("*.yaml")))
-    raise UsageError(f"The recipe does not exist: expected a YAML file or one of {names}.")
+        return Corrupt.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"][:1])
+        raise UsageError(f"The corruption is not valid: {where}{first['msg'].removeprefix('Value error, ')}.") from None

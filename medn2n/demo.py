@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from medn2n import batch
-from medn2n.config import Recipe, find_recipe, read_recipe
+from medn2n.config import Recipe
 from medn2n.core.cases import Case, held_out_slices
 from medn2n.core.classical import FILTERS, TuningCase, tune
 from medn2n.core.demo_table import add_noise_at_snr, head_mask, psnr_in_head, truth_from_pair
@@ -28,6 +28,7 @@ from medn2n.errors import GateFailed
 from medn2n.formats.demo_page import DemoPage, write_demo_page
 from medn2n.formats.scan import load
 from medn2n.log import logger
+from medn2n.recipes import find_recipe, read_recipe
 from medn2n.stages.samples_to_bundle import train
 from medn2n.stages.volume_to_denoised import Denoiser
 from medn2n.training import train_model

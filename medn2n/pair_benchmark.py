@@ -98,7 +98,7 @@ def _quiet_scans(scans: Path, modality: str) -> list[FloatArray]:
     """The middle of each series, denoised twice and slightly smoothed."""
     denoisers: dict[str, Denoiser] = {}
     quiet = []
-    for series in catalogue(scans, modality=modality):
+    for series in catalogue(scans, modality=modality).without_photographs():
         try:
             volume = load_series(series, root=scans if scans.is_dir() else scans.parent, modality=modality)
         except InputError:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import medn2n
-from medn2n.config import Recipe
+from medn2n.config import OWN_NETWORKS, Recipe
 from medn2n.core.cases import Case, CaseSet
+from medn2n.core.volume import UNITS
 from medn2n.engines.export import export_openvino
 from medn2n.errors import Medn2nError
 from medn2n.formats.bundle_dir import OPENVINO, Bundle, ModelInfo, Scope, read_bundle, write_bundle
@@ -110,7 +111,7 @@ def _write_engine(trained: Trained, recipe: Recipe, path: Path) -> None:
     """The network for OpenVINO, of what is known to export well; a bundle without it runs in torch."""
     for stale in (path, path.with_suffix(".bin")):  # an earlier run's file in this folder would be another network
         stale.unlink(missing_ok=True)
-    if recipe.network.name != "unet":
+    if recipe.network.name not in OWN_NETWORKS:
         return
     try:
         export_openvino(trained.network, path, dims=recipe.network.dims, channels=recipe.network.channels)
@@ -123,7 +124,7 @@ def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
     shares = [float((case.image[0] - case.image[1]).std()) / np.sqrt(2) for case in cases]
     low, high = np.percentile(shares, [5, 95])
     return Scope(
-        unit="HU" if recipe.modality == "CT" else "a.u.",
+        unit=UNITS[recipe.modality],
         groups=origin.groups,
         subjects=origin.subjects,
         noise_share=(float(low), float(high)),

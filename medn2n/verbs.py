@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medn2n.config import parse_corrupt
+from medn2n.core.corruption import Levels, corruption_of
 from medn2n.core.repeat_groups import Decision
 from medn2n.core.volume import Volume
 from medn2n.errors import UsageError
 from medn2n.formats.declaration import read_declaration
 from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
+from medn2n.formats.photo import read_mark
 from medn2n.log import logger
 from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
+from medn2n.stages.image_to_repeats import CorruptionPlan, corrupt_repeats
 from medn2n.stages.repeats_to_page import write_repeats_page
 from medn2n.stages.scans_to_report import Evaluation
 from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simulate_repeats
@@ -42,7 +46,7 @@ def pair_scans(
         raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
     if root and not re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", root):
         raise UsageError("--root is an environment variable, written as '$MEDN2N_DATA'.")
-    found = catalogue(scans, modality=modality)
+    found = catalogue(scans, modality=modality).without_photographs()
     manifest, decisions = find_repeats(
         found,
         scans,
@@ -90,6 +94,41 @@ def simulate(modality: str, scans: Path, output: Path, *, seed: int, repeats: in
         catalogue(scans, modality=""), root, modality=modality, simulation=simulation, output=output, seed=seed,
         description=description,
     )  # fmt: skip
+
+
+def simulate_corruption(
+    scans: Path,
+    output: Path,
+    *,
+    section: Mapping[str, Any],
+    repeats: int,
+    seed: int,
+    modality: str = "",
+    levels: tuple[float, float] | None = None,
+) -> Manifest:
+    """Corrupted repeats of every photograph and series below `scans` into `output`, with their manifest.
+
+    section: kind and settings as a recipe's section `corrupt` has them. levels: the values of black and white, where
+    not those of the modality (`medn2n.stages.image_to_repeats`)."""
+    if not scans.exists():
+        raise UsageError("The scan does not exist. Give a photograph, a scan file, a series folder or a tree.")
+    settings = parse_corrupt(section)
+    if levels is not None and not levels[0] < levels[1]:
+        raise UsageError(f"--black must lie below --white, found {levels[0]:g} and {levels[1]:g}.")
+    if settings.mark is not None and not Path(settings.mark).is_file():
+        raise UsageError("The picture of the mark does not exist. Check the path.")
+    mark = None if settings.mark is None else read_mark(Path(settings.mark))
+    given = {name: value for name, value in settings.parameters().items() if name != "mark"}
+    plan = CorruptionPlan(
+        kind=settings.kind,
+        corruption=corruption_of(settings, mark=mark),
+        repeats=repeats,
+        seed=seed,
+        levels=None if levels is None else Levels(black=levels[0], white=levels[1]),
+        description=", ".join([f"corrupted: {settings.kind}"] + [f"{name} {value}" for name, value in given.items()]),
+    )
+    root = scans if scans.is_dir() else scans.parent
+    return corrupt_repeats(catalogue(scans, modality=modality), root, plan=plan, output=output)
 
 
 def evaluate_models(

@@ -53,6 +53,12 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
             built = build_network(spec.name, spec.build_arguments(), residual=True)
             if network == "unet":
                 nn.init.normal_(built.network.last.weight, std=0.02)
+        units = {"CT": "HU", "MR": "a.u.", "PHOTO": "grey level"}
+        scalings = {
+            "CT": Scaling(kind="fixed", scale=1000.0),
+            "MR": Scaling(kind="percentile"),
+            "PHOTO": Scaling(kind="fixed", offset=127.5, scale=255.0),
+        }
         save_weights(built, folder)
         if openvino:
             export_openvino(built, folder / OPENVINO, dims=dims)
@@ -60,8 +66,8 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
             name=name or f"tiny-{modality.lower()}",
             modality=modality,
             network=spec,
-            scaling=Scaling(kind="fixed", scale=1000.0) if modality == "CT" else Scaling(kind="percentile"),
-            scope=Scope(unit="HU" if modality == "CT" else "a.u.", groups=1, subjects=1, noise_share=(0.01, 0.1)),
+            scaling=scalings[modality],
+            scope=Scope(unit=units[modality], groups=1, subjects=1, noise_share=(0.01, 0.1)),
             recipe={},
             manifest_sha256="0" * 64,
             medn2n_version="0",

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from medn2n.config import find_recipe
 from medn2n.formats.bundle_dir import shipped_models
+from medn2n.recipes import find_recipe
 from tests import build
 from tests.built_repeats import head, repeats
 

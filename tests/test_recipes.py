@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from medn2n.config import find_recipe, read_recipe, recipes_folder, shipped_recipes
 from medn2n.core.networks import build_network
 from medn2n.errors import UsageError
+from medn2n.recipes import find_recipe, read_recipe, recipes_folder, shipped_recipes
 
 
 def test_every_shipped_recipe_parses_and_its_network_builds() -> None:

@@ -28,17 +28,18 @@ def compared(output: Tensor, batch: Mapping[str, Tensor], align: str) -> Compare
 
     Where a pair moved, align "prediction" carries output and input onto the target's place, and "target" carries the
     target onto theirs; output and input are brought to the target's intensity. valid: (B,1,…) 1 where all of it is
-    known, else 0; None where the batch holds no such pair, and everything comes back as it was. Of an input with
-    neighbouring slices as channels, the middle one counts.
+    known, else 0; None where the batch holds no such pair, and everything comes back as it was. A batch's own "valid"
+    (B,1,…), the mask of its targets, counts besides. Of an input with neighbouring slices as channels, the middle one
+    counts.
     """
-    target, noisy = batch["target"], middle_channel(batch["input"])
+    target, noisy, mask = batch["target"], middle_channel(batch["input"]), batch.get("valid")
     if "carry" not in batch:
-        return output, target, noisy, None
+        return output, target, noisy, mask
     carry, match, box = batch["carry"], batch["match"], batch["box"]
     still = torch.eye(carry.shape[1], carry.shape[2], device=carry.device)
     turned = (carry != still).flatten(1).any(1) | (match != match.new_tensor([1.0, 0.0])).any(1)
     if not bool(turned.any()):
-        return output, target, noisy, None
+        return output, target, noisy, mask
     here = turned.nonzero().flatten()
     gain, offset = (match[here, n].reshape(-1, *[1] * (target.dim() - 1)) for n in (0, 1))
     matrix = carry[here] if align == "prediction" else inverted(carry[here])
@@ -50,7 +51,7 @@ def compared(output: Tensor, batch: Mapping[str, Tensor], align: str) -> Compare
     else:
         output, noisy = (whole.index_copy(0, here, gain * whole[here] + offset) for whole in (output, noisy))
         target = target.index_copy(0, here, carried(target[here], matrix))
-    return output, target, noisy, valid
+    return output, target, noisy, valid if mask is None else valid * mask
 
 
 def carried(image: Tensor, matrix: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Scalar = str | int | float | bool | None
@@ -34,7 +34,7 @@ class Series:
     id: str
     path: str
     files: tuple[str, ...]
-    format: Literal["dicom", "nifti", "itk"]
+    format: Literal["dicom", "nifti", "itk", "photo"]
     modality: str
     geometry: Geometry
     acquisition: Mapping[str, Scalar] = field(default_factory=dict)
@@ -73,3 +73,7 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.series)
+
+    def without_photographs(self) -> Catalogue:
+        """The scans alone, for what photographs have no part in: repeats, physics, benchmarks."""
+        return replace(self, series=tuple(series for series in self.series if series.format != "photo"))

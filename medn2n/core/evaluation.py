@@ -5,8 +5,10 @@ Three questions, by what a group of scans offers:
     repeats   against an independent repeat (Noise2Noise's own estimate of error)
     single    nothing to compare with: noise before and after, and the shift of the mean
 
-Figures (keys of `Score.figures`); CT in HU, MR in units of the reference's 99.9th percentile:
-    psnr_db, ssim        CT in the soft-tissue window (−160…240 HU), MR with peak 1
+Figures (keys of `Score.figures`); CT in HU, MR in units of the reference's 99.9th percentile, photographs in units of
+white (255 grey levels):
+    psnr_db, ssim        CT in the soft-tissue window (−160…240 HU), MR with peak 1, photographs clipped to what can be
+                         shown, with peak white
     rmse, bias           over all measured voxels (truth) or the body (repeats: rmse only), unwindowed
     share                error left over the noisy scan's own error (MSE ratio): 0 perfect, 1 nothing gained
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
@@ -33,6 +35,8 @@ FIGURES = (
     "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
 )  # fmt: skip
 
+_SCALES = {"CT": 1.0, "PHOTO": 255.0}
+_WINDOWS = {"CT": SOFT_TISSUE_HU, "PHOTO": (0.0, 1.0)}  # after division by the scale
 # Larger is worse after this transform: what "worst" means for each figure.
 _COST = {"psnr_db": -1.0, "ssim": -1.0}
 
@@ -140,9 +144,9 @@ class Evaluation:
 
 
 def truth_scale(truth: FloatArray, modality: str) -> float:
-    """What the figures are divided by: 1 for CT (HU), the truth's 99.9th percentile for MR."""
-    if modality == "CT":
-        return 1.0
+    """What the figures are divided by: 1 for CT (HU), the truth's 99.9th percentile for MR, white for photographs."""
+    if modality in _SCALES:
+        return _SCALES[modality]
     top = float(np.percentile(truth, 99.9))
     return top if top > 0 else 1.0
 
@@ -152,7 +156,7 @@ def figures_with_truth(truth: Volume, noisy: Volume, denoised: Volume) -> dict[s
     scale = truth_scale(truth.voxels, noisy.modality)
     reference, test = truth.voxels / np.float32(scale), denoised.voxels / np.float32(scale)
     mask = None if noisy.padding is None else ~noisy.padding
-    window = SOFT_TISSUE_HU if noisy.modality == "CT" else None
+    window = _WINDOWS.get(noisy.modality)
     data_range = None if window else 1.0
     return {
         "psnr_db": metrics.psnr(reference, test, data_range=data_range, mask=mask, window=window),

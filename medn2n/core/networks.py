@@ -1,4 +1,4 @@
-"""The networks: Noise2Noise's own U-Net in 2D, its 3D counterpart, and any network of MONAI by name.
+"""The networks: Noise2Noise's own U-Net in 2D, its 3D counterpart, others of ours and any of MONAI by name.
 
 All take (B,C,I,J[,K]) float tensors of any size and give (B,M,I,J[,K]).
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medn2n.config import OWN_NETWORKS
 from medn2n.errors import UsageError
 
 
@@ -119,15 +120,24 @@ class Residual(nn.Module):
 
 
 def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) -> nn.Module:
-    """The network of a recipe: name "unet" is ours; any other is a class of ``monai.networks.nets``."""
+    """The network of a recipe: a name of `OWN_NETWORKS` is ours; any other is a class of ``monai.networks.nets``."""
+    own = name in OWN_NETWORKS
     try:
-        network = UNet(**arguments) if name == "unet" else _monai_network(name)(**arguments)
+        network = (_own_network(name) if own else _monai_network(name))(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
-    if residual and isinstance(network, UNet):
+    if residual and own:
         # Start as the identity: a random last layer would add noise of the image's own size at first.
-        nn.init.zeros_(network.last.weight)  # type: ignore[arg-type]
+        for parameter in network.last.parameters():  # type: ignore[union-attr]
+            nn.init.zeros_(parameter)
     return Residual(network) if residual else network
+
+
+def _own_network(name: str) -> type[nn.Module]:
+    from medn2n.core.nafnet import NAFNet  # these two build on what is above
+    from medn2n.core.tanh_autoencoder import TanhAutoencoder
+
+    return {"unet": UNet, "nafnet": NAFNet, "tanh_autoencoder": TanhAutoencoder}[name]
 
 
 def _monai_network(name: str) -> type[nn.Module]:
@@ -135,7 +145,10 @@ def _monai_network(name: str) -> type[nn.Module]:
 
     found = getattr(nets, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise UsageError(f"Network {name!r}: expected 'unet' or a network class of monai.networks.nets; found neither.")
+        raise UsageError(
+            f"Network {name!r}: expected {', '.join(OWN_NETWORKS)} or a network class of monai.networks.nets; "
+            "found neither."
+        )
     return found
 
 

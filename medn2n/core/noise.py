@@ -157,7 +157,9 @@ def _dark_tissue_threshold(compressed: Array) -> float | None:
 def body_mask(voxels: Array, modality: str, padding: BoolArray | None = None) -> BoolArray:
     """Body or head, cavities filled slice by slice, (I,J,K) bool. CT in HU: skin threshold of −500 HU;
     anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the
-    largest are left out."""
+    largest are left out. Of a photograph, all of it."""
+    if modality == "PHOTO":
+        return np.ones(voxels.shape, dtype=bool)
     mask = tissue_mask(voxels, padding, dark=True)
     if modality == "CT":
         inside = np.asarray(voxels > BODY_HU)

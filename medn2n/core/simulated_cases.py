@@ -20,7 +20,7 @@ from medn2n.core.case_scaling import scaled_case
 from medn2n.core.cases import Case
 from medn2n.core.ct_projection import device_for
 from medn2n.core.noise import pair_sigma
-from medn2n.core.volume import Volume
+from medn2n.core.volume import UNITS, Volume
 
 DIGITAL_STREAM = 2  # a random stream of its own
 DIGITAL_SIDES = (160, 224, 288)
@@ -81,7 +81,7 @@ def _bases(
         voxels=mean,
         padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
         affine=affine,
-        unit="HU" if recipe.modality == "CT" else "a.u.",
+        unit=UNITS[recipe.modality],
         modality=recipe.modality,
     )
     # The mean of repeats is the quietest base there is, and their difference tells how quiet.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+UNITS = {"CT": "HU", "MR": "a.u.", "PHOTO": "grey level"}  # of a modality's voxels
 Affine = npt.NDArray[np.float64]
 
 
@@ -22,7 +23,8 @@ class Volume:
         tilt); for unevenly spaced slices its third column is the mean step and `slice_positions_mm` is exact.
     slice_positions_mm: None where slices are evenly spaced; else K positions along the slice normal, and the
         volume may be denoised slice by slice only.
-    unit: "HU" or "a.u.".   modality: "CT", "MR" or "" (not known, as in a bare NIfTI).
+    unit: "HU", "a.u." or "grey level".   modality: "CT", "MR", "PHOTO" (K are then colour planes) or "" (not known,
+        as in a bare NIfTI).
     padding: bool, shape of `voxels`, True where the scanner stored its padding value (no measurement); or None.
     source: what `formats.scan.save` needs to give the written copy the same header. Opaque to everybody else.
     """

@@ -32,7 +32,7 @@ class _Strict(BaseModel):
 class Scope(_Strict):
     """What the model has seen, so that a scan outside can be told. noise_sigma: in the unit of `unit`."""
 
-    unit: Literal["HU", "a.u."]
+    unit: Literal["HU", "a.u.", "grey level"]
     groups: int
     subjects: int
     noise_share: tuple[float, float] = Field(description="noise σ over scale, 5th and 95th percentile of training")
@@ -42,7 +42,7 @@ class ModelInfo(_Strict):
     """The medn2n part of metadata.json."""
 
     name: str
-    modality: Literal["CT", "MR"]
+    modality: Literal["CT", "MR", "PHOTO"]
     network: Network
     scaling: Scaling
     scope: Scope
@@ -125,7 +125,7 @@ def _monai_metadata(info: ModelInfo, versions: dict[str, str]) -> dict[str, Any]
     dims = info.network.dims
     image: dict[str, Any] = {
         "type": "image",
-        "format": "hounsfield" if info.modality == "CT" else "magnitude",
+        "format": {"CT": "hounsfield", "MR": "magnitude", "PHOTO": "intensity"}[info.modality],
         "modality": info.modality,
         "num_channels": 1,
         "spatial_shape": ["*"] * dims,

@@ -1,4 +1,4 @@
-"""What lies below a folder: DICOM volumes, NIfTI and ITK files, and what is neither, with the reason.
+"""What lies below a folder: DICOM volumes, NIfTI and ITK files, photographs, and what is neither, with the reason.
 
 Headers only, but where two DICOM slices lie in one place and no field tells them apart: then their pixels do.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.errors import InputError
-from medn2n.formats import nifti
+from medn2n.formats import nifti, photo_header
 from medn2n.formats.bids_dataset import raw_dataset, sorted_out
 from medn2n.formats.bids_names import is_part
 from medn2n.formats.bids_write import is_own_copy
@@ -33,14 +33,14 @@ _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 # starting them and sending the headers back cost what it saved.
 _TRIED = 200  # files looked at in this thread, to see whether most of the time is waiting
 _THREADS = 16
-_Kind: TypeAlias = Literal["nifti", "itk", "foreign"]
+_Kind: TypeAlias = Literal["nifti", "itk", "photo", "foreign"]
 _LINK = ("LINK", "a link that leaves the folder, or to a folder: not followed")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FileScan:
-    """A scan that is a file of its own. format: "nifti" or "itk"."""
+    """A scan that is a file of its own. format: "nifti", "itk" or "photo"."""
 
     id: str
     path: Path
@@ -78,6 +78,8 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
         odd.append(_many(own, base, "OWN_OUTPUT", "made by medn2n: already denoised"))
         kinds["nifti"] = sorted({*kinds["nifti"]} - {*own})
     scans, refused = _file_scans(kinds["nifti"], kinds["itk"], base, frozenset(walked) if root.is_dir() else None)
+    for photograph in _photographs(kinds["photo"], base, own_output=own_output):
+        scans.append(photograph) if isinstance(photograph, FileScan) else refused.append(photograph)
     used = {path for scan in scans for path in scan.files}
     foreign = [path for path in kinds["foreign"] if path not in used]
     unused = [item for item in outcomes if isinstance(item, NotUsed)]
@@ -91,7 +93,7 @@ def find(root: Path, *, only: Iterable[Path] | None = None, own_output: bool = F
                 key=lambda item: (min(header.path for header in item.headers), item.part or 0),
             )
         ),
-        scans=tuple(scans),
+        scans=tuple(sorted(scans, key=lambda scan: scan.path)),
         not_used=tuple(sorted(unused, key=lambda item: (item.paths, item.code))),
     )
 
@@ -198,7 +200,9 @@ def _look(path: Path) -> Header | _Kind | InputError:
         return InputError("NOT_DICOM", "named as DICOM but is not (no DICM mark). Export it again, or remove it.")
     if nifti.is_nifti(path):
         return "nifti" if nifti.header_path(path) == path or nifti.header_path(path).exists() else "foreign"
-    return "itk" if name.endswith(ITK_SUFFIXES) else "foreign"
+    if name.endswith(ITK_SUFFIXES):
+        return "itk"
+    return "photo" if photo_header.is_photo(path) else "foreign"
 
 
 def _own(header: Header) -> Header:
@@ -274,3 +278,20 @@ def _itk_scans(paths: list[Path], base: Path) -> Iterator[FileScan | NotUsed]:
             shape=header.grid,
             affine=header.affine,
         )
+
+
+def _photographs(paths: list[Path], base: Path, *, own_output: bool) -> Iterator[FileScan | NotUsed]:
+    """One a file. A picture that cannot be taken is passed over: there is nothing wrong with the scans beside it."""
+    affine = photo_header.AFFINE.copy()
+    for path in paths:
+        name = file_id(path, base)
+        try:
+            header = photo_header.read_header(path)
+        except InputError as error:
+            yield replace(_refused(path, base, error), status="passed")
+            continue
+        if header.own_copy and not own_output:
+            yield replace(_many([path], base, "OWN_OUTPUT", "made by medn2n: already denoised"), id=name)
+            continue
+        shape = (header.columns, header.rows, header.planes)
+        yield FileScan(id=name, path=path, files=(path,), format="photo", modality="PHOTO", shape=shape, affine=affine)

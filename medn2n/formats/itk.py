@@ -63,7 +63,7 @@ def _information(path: Path) -> Any:
     text = read_text_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with _quiet():
+    with quiet():
         try:
             reader.ReadImageInformation()
         except RuntimeError:  # its text holds the path
@@ -75,7 +75,7 @@ def _information(path: Path) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """ITK's readers print paths and header text by themselves, past Python: nothing may reach a log or a result."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -167,7 +167,7 @@ def write_like(source: ItkSource, volume: Volume, target: Path, *, dtype: str = 
     copy.SetDirection(direction.ravel().tolist())
     for key in information.GetMetaDataKeys():
         copy.SetMetaData(key, information.GetMetaData(key))
-    with _quiet():
+    with quiet():
         try:
             sitk.WriteImage(copy, str(target), useCompression=text.compressed)
         except RuntimeError:  # its text holds the path

@@ -87,7 +87,7 @@ class Group(_Strict):
 
     group: str
     subject: str
-    modality: Literal["CT", "MR"]
+    modality: Literal["CT", "MR", "PHOTO"]
     image: list[str] = Field(min_length=1)
     sha256: list[str] = Field(default_factory=list)
     truth: str | None = None

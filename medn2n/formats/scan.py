@@ -10,7 +10,7 @@ import numpy as np
 from medn2n.core.catalogue import Series
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, NothingToDo, UsageError
-from medn2n.formats import dicom_read, nifti
+from medn2n.formats import dicom_read, nifti, photo
 from medn2n.formats.dicom_volume import DicomVolume
 from medn2n.formats.found import ITK_SUFFIXES, FileScan, Found, find
 from medn2n.formats.reference import ScanReference
@@ -23,7 +23,8 @@ __all__ = ["Written", "load", "load_series", "planned_files", "save"]
 def load(reference: str | Path, *, root: Path | None = None, modality: str = "") -> Volume:
     """One scan as a Volume: a file, a folder with one series in it, or a scan reference (`formats.reference`).
 
-    root: folder that a relative reference starts from. modality: "CT" or "MR", for files that do not say theirs.
+    root: folder that a relative reference starts from. modality: "CT" or "MR", for files that do not say theirs; a
+    photograph is "PHOTO" whatever is said, and nothing else is.
     InputError with the rule's code where the scan is refused, SEVERAL_SERIES (its message lists their references'
     keyed ids) where a folder holds more than one; NothingToDo where it holds none.
     """
@@ -32,7 +33,7 @@ def load(reference: str | Path, *, root: Path | None = None, modality: str = "")
     path = Path(parsed.path) if root is None else Path(root) / parsed.path
     if not path.exists():
         raise InputError("MISSING_FILE", "The scan does not exist. Check the path, and the folder it starts from.")
-    if path.is_file() and (nifti.is_nifti(path) or path.name.lower().endswith(ITK_SUFFIXES)):
+    if path.is_file() and (nifti.is_nifti(path) or path.name.lower().endswith((*ITK_SUFFIXES, *photo.SUFFIXES))):
         name = keyed_id(Path(parsed.path).as_posix() if root is not None else path.name, "f")
         return _load_file(path, name, parsed.frame, modality)
     return _frame(_one(_with_own_output(path), parsed, path, modality), parsed.frame)
@@ -60,8 +61,8 @@ def load_series(series: Series, *, root: Path, modality: str = "") -> Volume:
 
 
 def _check_modality(modality: str) -> None:
-    if modality not in ("", "CT", "MR"):
-        raise UsageError(f'modality is "CT", "MR" or "" (as the file says), found {modality!r}.')
+    if modality not in ("", "CT", "MR", "PHOTO"):
+        raise UsageError(f'modality is "CT", "MR", "PHOTO" or "" (as the file says), found {modality!r}.')
 
 
 def _parse(reference: str | Path) -> ScanReference:
@@ -73,9 +74,14 @@ def _parse(reference: str | Path) -> ScanReference:
 
 def _load_file(path: Path, name: str, frame: int | None, modality: str) -> Volume:
     """A scan that is a file of its own; its errors begin with the file's keyed id."""
+    modality = "" if modality == "PHOTO" else modality
     try:
         if nifti.is_nifti(path):
             return nifti.read_volume(path, frame=frame, modality=modality)
+        if path.name.lower().endswith(photo.SUFFIXES):
+            if frame:
+                raise InputError("NO_SUCH_FRAME", f"frame {frame} was asked for, a photograph has one.")
+            return photo.read_volume(path)
         from medn2n.formats import itk  # loads SimpleITK, which DICOM and NIfTI do not need
 
         return itk.read_volume(path, frame=frame, modality=modality)

@@ -6,27 +6,29 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from medn2n.core.provenance import Provenance
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
-from medn2n.formats import bids_names, dicom_write, nifti
+from medn2n.formats import bids_names, dicom_write, nifti, photo
 from medn2n.formats.bids_dataset import raw_dataset
 from medn2n.formats.bids_write import derivative_of, is_own_copy
 from medn2n.formats.dicom_read import DicomSource
 from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.found import ITK_SUFFIXES
 from medn2n.formats.nifti import NiftiSource
+from medn2n.formats.photo import PhotoSource
 from medn2n.formats.staged import Staged
 
 if TYPE_CHECKING:
     from medn2n.formats.itk import ItkSource
 
+Source: TypeAlias = "DicomSource | NiftiSource | ItkSource | PhotoSource"
 Dtype = Literal["same", "float32"]
 Format = Literal["same", "dicom", "nifti"]
 DICOM_DEFAULTS = DicomOptions()
-_NAMES = (".nii", ".nii.gz", ".hdr", ".dcm", *ITK_SUFFIXES)
+_NAMES = (".nii", ".nii.gz", ".hdr", ".dcm", *ITK_SUFFIXES, *photo.SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +58,14 @@ def save(
 
     output: a folder, below which files get the paths of their sources relative to `relative_to` (default: the folder
     that was loaded, or the file's own); or a file name, for a scan that is one file. DICOM: one derived object for
-    each source file. NIfTI, NRRD, MetaImage: one file (or pair). dtype and format: as the command line has them.
-    dicom: how DICOM copies are written. Where `relative_to` is a raw BIDS dataset, `output` becomes a derivative of it.
-    A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a file in
-    the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
+    each source file. NIfTI, NRRD, MetaImage, PNG, TIFF: one file (or pair). dtype and format: as the command line has
+    them. dicom: how DICOM copies are written. Where `relative_to` is a raw BIDS dataset, `output` becomes a derivative
+    of it. A voxel that nobody changed keeps its stored number to the bit. UsageError for a wrong call, above all a
+    file in the way that medn2n did not write; InputError where the source has changed; TryLater for a full disk.
     """
     source = _source(volume)
     _check(volume, source, dtype, format)
-    targets = planned_files(volume, output, format=format, relative_to=relative_to)
+    targets = planned_files(volume, output, format=format, relative_to=relative_to, dtype=dtype)
     beside, shared = _bids(source, Path(output), relative_to, provenance or Provenance(), dtype, overwrite)
     _check_targets(targets, beside, Path(output).absolute(), _source_files(source), overwrite)
     lossy = False
@@ -73,12 +75,8 @@ def save(
         if isinstance(source, DicomSource) and format != "nifti":
             derived = dicom_write.derived_files(volume, source, provenance or Provenance(), dicom)
             clipped, lossy = _write_derived(staged, targets, derived)
-        elif isinstance(source, NiftiSource):
-            clipped = _write_nifti(staged, targets, nifti.encode_like(source, volume, dtype=dtype))
-        elif format == "nifti":
-            clipped = _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
         else:
-            targets, clipped = _write_itk(staged, targets[0], volume, source, dtype)
+            targets, clipped = _write_file(staged, targets, volume, source, dtype=dtype, format_=format)
     return Written(files=(*targets, *beside), clipped_voxels=clipped, voxels=int(volume.voxels.size), lossy=lossy)
 
 
@@ -88,6 +86,7 @@ def planned_files(
     *,
     format: Format = "same",
     relative_to: Path | None = None,
+    dtype: Dtype = "same",
 ) -> tuple[Path, ...]:
     """Where `save` would write (without the .raw beside a .mhd), absolute, in the order of the source files."""
     source, folder = _source(volume), Path(output).absolute()
@@ -103,6 +102,8 @@ def planned_files(
         places = [places[0].with_name(f"{source.volume.id}.nii.gz")]
     elif as_nifti:
         places = [places[0].with_name(_stem(places[0]) + ".nii.gz")]
+    elif isinstance(source, PhotoSource) and dtype == "float32":  # a PNG holds whole numbers only
+        places = [place.with_suffix(".tiff") if place.suffix.lower() == ".png" else place for place in places]
     if raw_dataset(base) is not None:
         places = [Path(bids_names.denoised(PurePosixPath(place.as_posix()))) for place in places]
     frame = getattr(source, "frame", None)
@@ -116,7 +117,7 @@ def _is_file_name(output: Path) -> bool:
 
 
 def _bids(
-    source: DicomSource | NiftiSource | ItkSource,
+    source: Source,
     output: Path,
     relative_to: Path | None,
     provenance: Provenance,
@@ -143,14 +144,14 @@ def _mirrored(file: Path, base: Path) -> Path:
         raise UsageError("A source file does not lie below the folder whose paths the output mirrors.") from None
 
 
-def _source(volume: Volume) -> DicomSource | NiftiSource | ItkSource:
+def _source(volume: Volume) -> Source:
     source = volume.source
-    if isinstance(source, DicomSource | NiftiSource) or type(source).__name__ == "ItkSource":
+    if isinstance(source, DicomSource | NiftiSource | PhotoSource) or type(source).__name__ == "ItkSource":
         return source  # type: ignore[no-any-return]  # ItkSource is checked by name: its module loads SimpleITK
     raise UsageError("The volume has no source to take header and geometry from. Load it with medn2n.load.")
 
 
-def _source_files(source: DicomSource | NiftiSource | ItkSource) -> tuple[Path, ...]:
+def _source_files(source: Source) -> tuple[Path, ...]:
     if isinstance(source, DicomSource):
         return tuple(header.path.absolute() for header in source.volume.headers)
     if isinstance(source, NiftiSource):
@@ -159,11 +160,11 @@ def _source_files(source: DicomSource | NiftiSource | ItkSource) -> tuple[Path, 
     return (source.path,)
 
 
-def _base(source: DicomSource | NiftiSource | ItkSource) -> Path:
+def _base(source: Source) -> Path:
     return source.base if isinstance(source, DicomSource) else source.path.parent
 
 
-def _check(volume: Volume, source: DicomSource | NiftiSource | ItkSource, dtype: Dtype, format_: Format) -> None:
+def _check(volume: Volume, source: Source, dtype: Dtype, format_: Format) -> None:
     if isinstance(source, DicomSource):
         if dtype == "float32" and format_ != "nifti":
             raise UsageError("DICOM CT and MR images hold whole numbers: --dtype float32 goes with --format nifti.")
@@ -195,10 +196,9 @@ def _check_targets(
 
 
 def _is_own(target: Path, data: bytes | None) -> bool:
-    """Whether medn2n wrote a file, as DICOM and BIDS copies say, or somebody wrote the same data."""
-    return (
-        is_own_copy(target) or dicom_write.is_own_output(target) or (data is not None and target.read_bytes() == data)
-    )
+    """Whether medn2n wrote a file, as DICOM, BIDS and photographs' copies say, or somebody wrote the same data."""
+    ours = is_own_copy(target) or dicom_write.is_own_output(target) or photo.is_own_copy(target)
+    return ours or (data is not None and target.read_bytes() == data)
 
 
 def _write_derived(
@@ -212,13 +212,28 @@ def _write_derived(
     return clipped, lossy
 
 
+def _write_file(
+    staged: Staged, targets: tuple[Path, ...], volume: Volume, source: Source, *, dtype: Dtype, format_: Format
+) -> tuple[tuple[Path, ...], int]:
+    """All that is no DICOM: what was written, and how many voxels were clipped."""
+    if isinstance(source, NiftiSource):
+        return targets, _write_nifti(staged, targets, nifti.encode_like(source, volume, dtype=dtype))
+    if format_ == "nifti":
+        return targets, _write_nifti(staged, targets, _as_new_nifti(volume, source, dtype))
+    if isinstance(source, PhotoSource):
+        data, clipped = photo.encode_like(source, volume, dtype=dtype)
+        staged.write(targets[0], data)
+        return targets, clipped
+    return _write_itk(staged, targets[0], volume, source, dtype)
+
+
 def _write_nifti(staged: Staged, targets: tuple[Path, ...], encoded: nifti.Encoded) -> int:
     for target, data in zip(targets, encoded.parts.values(), strict=True):
         staged.write(target, nifti.gzipped(data) if target.name.lower().endswith(".gz") else data)
     return encoded.clipped
 
 
-def _as_new_nifti(volume: Volume, source: DicomSource | ItkSource, dtype: Dtype) -> nifti.Encoded:
+def _as_new_nifti(volume: Volume, source: Source, dtype: Dtype) -> nifti.Encoded:
     """int16 with the source's scaling where the stored numbers fit it, else float32."""
     scaling = dicom_write.uniform_scaling(source) if isinstance(source, DicomSource) else (1.0, 0.0)
     if dtype == "float32" or scaling is None:
@@ -234,7 +249,7 @@ def _as_new_nifti(volume: Volume, source: DicomSource | ItkSource, dtype: Dtype)
 
 
 def _write_itk(
-    staged: Staged, target: Path, volume: Volume, source: DicomSource | ItkSource, dtype: Dtype
+    staged: Staged, target: Path, volume: Volume, source: Source, dtype: Dtype
 ) -> tuple[tuple[Path, ...], int]:
     """SimpleITK writes files itself, and a .mhd names its .raw inside: both are made in a folder under their final
     names, then moved."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from medn2n.formats.found import FileScan, find
 from medn2n.formats.reference import ScanReference
 from medn2n.log import keyed_id
 
+_FORMATS: dict[str, Literal["nifti", "itk", "photo"]] = {"nifti": "nifti", "itk": "itk", "photo": "photo"}
 _SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)(?=[/_])")
 
 
@@ -65,7 +67,7 @@ def _file(item: FileScan, base: Path, modality: str) -> Series:
         id=item.id,
         path=relative,
         files=tuple(_relative(path, base) for path in item.files),
-        format="nifti" if item.format == "nifti" else "itk",
+        format=_FORMATS[item.format],
         modality=item.modality or modality,
         geometry=_geometry(item.shape, item.affine, True),
         acquisition=acquisition,

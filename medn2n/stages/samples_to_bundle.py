@@ -25,7 +25,7 @@ from medn2n.config import Network, Recipe
 from medn2n.core.carrying import compared
 from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
-from medn2n.core.objectives import OBJECTIVES, shares_left
+from medn2n.core.objectives import OBJECTIVES, Known, shares_left
 from medn2n.core.samples import PairedSamples
 from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
@@ -221,7 +221,8 @@ def _fit(run: _Run) -> None:
 def _step(run: _Run, batch: dict[str, Tensor], objective: Any) -> Tensor:
     run.network.train()
     output = run.network(batch["input"])
-    loss: Tensor = objective(*compared(output.float(), batch, run.recipe.align))
+    known = Known(share_done=_share_done(run), measured=batch.get("measured"), kept=batch.get("kept"))
+    loss: Tensor = objective(*compared(output.float(), batch, run.recipe.align), known)
     run.fabric.backward(loss)
     run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
     run.optimiser.step()

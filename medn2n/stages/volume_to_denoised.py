@@ -89,7 +89,8 @@ class Denoiser:
         scaling = self.bundle.info.scaling
         # Padding, and what is not a number, is no measurement: the network sees air in its place.
         padding = padding | ~np.isfinite(voxels)
-        untouched = padding | masked_background(voxels)
+        photo = self.bundle.info.modality == "PHOTO"  # black is a measurement there
+        untouched = padding if photo else padding | masked_background(voxels)
         air = -1000.0 if self.bundle.info.modality == "CT" else 0.0
         image = np.where(padding, np.float32(air), voxels)
         scale = fit_scale(

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from medn2n.core.networks import build_network
 from medn2n.engines.contract import cuda_is_present
+from medn2n.engines.export import export_openvino
 from medn2n.engines.openvino_engine import OpenVinoEngine
 from medn2n.engines.torch_engine import TorchEngine
 from medn2n.errors import TryLater
@@ -108,3 +110,26 @@ def test_cuda_equals_the_processor(ct_bundle: Path) -> None:
     batch = np.random.default_rng(0).normal(0, 1, (2, 1, 64, 64)).astype(np.float32)
     answers = [TorchEngine(load_network(bundle), device=device)(batch) for device in ("cuda", "cpu")]
     np.testing.assert_allclose(*answers, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "arguments"),
+    [
+        ("nafnet", 2, {"channels": 4, "middle": 1}),
+        ("nafnet", 3, {"channels": 2, "blocks": (1,), "middle": 1}),
+        ("tanh_autoencoder", 2, {"channels": 4}),
+    ],
+)
+def test_openvino_equals_torch_for_our_other_networks(tmp_path: Path, name: str, dims: int, arguments: dict) -> None:
+    network = build_network(name, {"dims": dims, **arguments}, residual=True)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        with torch.no_grad():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    export_openvino(network, tmp_path / "model.xml", dims=dims)
+    engine = OpenVinoEngine(tmp_path / "model.xml", threads=1)
+    for size in ((32, 64), (96, 32)) if dims == 2 else ((16, 32, 16), (32, 16, 16)):
+        batch = np.random.default_rng(1).normal(0, 1, (2, 1, *size)).astype(np.float32)
+        slow = TorchEngine(network, device="cpu", threads=1)(batch)
+        assert np.abs(slow - batch).max() > 0.05
+        np.testing.assert_allclose(engine(batch), slow, atol=2e-4)

@@ -1,0 +1,136 @@
+"""Image → corrupted repeats: K copies of a photograph or scan with independent corruptions, the truth, and a ready
+manifest.
+
+Copies are float32 (TIFF for photographs, NIfTI for scans), never clipped and never quantised: either would move the
+mean of the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt
+from medn2n.core.volume import Volume
+from medn2n.errors import NothingToDo, UsageError
+from medn2n.formats import photo
+from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_manifest
+from medn2n.formats.nifti import encode_new, gzipped
+from medn2n.formats.results import write_whole
+from medn2n.formats.scan import load_series
+from medn2n.log import keyed_id, logger
+
+FloatArray = npt.NDArray[np.float32]
+CT_LEVELS = Levels(black=-1000.0, white=1000.0)
+# What a mean over such targets is not the clean image for, and what learns from them all the same.
+OBJECTIVES = {
+    "bernoulli": "objective masked_l2, with the masks valid-N beside the repeats",
+    "impulse": "objective annealed_l0",
+    "text": "objective l1",
+    "watermark": "objective l1, and marks that cover less than half of any place over the repeats",
+    "rician": "a correction of the Rician bias",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptionPlan:
+    """kind: its name. levels: black and white, or None for those of the modality: photographs 0 and 255, CT −1000 and
+    1000 HU, MR 0 and the scan's 99.9th percentile. description: for the manifest."""
+
+    kind: str
+    corruption: Corruption
+    repeats: int
+    seed: int
+    levels: Levels | None = None
+    description: str = ""
+
+
+def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, output: Path) -> Manifest:
+    """Corrupt every series below root; write OUTPUT/<id>/repeat-N, truth (and valid-N, 1 where a pixel was kept, of
+    kind bernoulli) as .tiff or .nii.gz, and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go
+    into the training split: which subjects to keep for other splits is the user's to say. UsageError for a scan whose
+    modality nobody said; NothingToDo without a series."""
+    if not len(found):
+        raise NothingToDo("There is no photograph and no CT or MR series to corrupt.")
+    if not all(series.modality for series in found):
+        raise UsageError("A scan does not say whether it is CT or MR. Give --modality ct or --modality mr.")
+    groups = []
+    for number, series in enumerate(found):
+        logger.info("series %s: %d of %d", series.id, number + 1, len(found))
+        groups.append(_one(series, root, plan, output))
+    manifest = Manifest(name=output.name, description=f"{plan.description}; seed {plan.seed}", training=groups)
+    write_manifest(manifest, output / "manifest.json")
+    return manifest
+
+
+def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Group:
+    volume = load_series(series, root=root)
+    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
+    truth = Volume(
+        voxels=np.ascontiguousarray(voxels), affine=volume.affine, unit=volume.unit, modality=series.modality
+    )
+    # Seeded by the series itself: another scan in the folder changes nothing here.
+    generator = np.random.default_rng((plan.seed, int(keyed_id(series.id)[2:], 16)))
+    colour, levels = series.format == "photo", plan.levels or _levels(truth)
+    made = [
+        corrupt(truth.voxels, plan.corruption, generator, levels=levels, colour=colour) for _ in range(plan.repeats)
+    ]
+    names = [_write(output, f"{series.id}/repeat-{n}", truth, one.image) for n, one in enumerate(made, start=1)]
+    for n, one in enumerate(made, start=1):
+        if one.valid is not None:
+            _write(output, f"{series.id}/valid-{n}", truth, one.valid.astype(np.float32))
+    return Group(
+        group=series.id,
+        subject=str(series.acquisition.get("patient") or series.id),
+        modality=_named(series.modality),
+        image=names,
+        sha256=[file_sha256(output / name) for name in names],
+        truth=_write(output, f"{series.id}/truth", truth, truth.voxels),
+        noise_sigma=[] if plan.kind in OBJECTIVES else [_rms(one, truth) for one in made],
+        source=plan.description,
+        check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth)),
+    )
+
+
+def _named(modality: str) -> Literal["CT", "MR", "PHOTO"]:
+    return "PHOTO" if modality == "PHOTO" else "CT" if modality == "CT" else "MR"
+
+
+def _levels(truth: Volume) -> Levels:
+    if truth.modality == "PHOTO":
+        return Levels()
+    if truth.modality == "CT":
+        return CT_LEVELS
+    white = float(np.percentile(truth.voxels, 99.9))
+    return Levels(white=white if white > 0 else 1.0)
+
+
+def _write(output: Path, name: str, truth: Volume, image: FloatArray) -> str:
+    """Write one image beside the others; its name with the suffix, relative to `output`."""
+    if truth.modality == "PHOTO":
+        name, data = f"{name}.tiff", photo.encode_new(image)
+    else:
+        encoded = encode_new(truth.with_voxels(image), slope=1.0, intercept=0.0, integer=False)
+        name, data = f"{name}.nii.gz", gzipped(encoded.parts[".nii.gz"])
+    write_whole(output / name, data)
+    return name
+
+
+def _reason(kind: str) -> str:
+    needs = f"; training needs {OBJECTIVES[kind]}" if kind in OBJECTIVES else ""
+    return f"corrupted independently ({kind}){needs}"
+
+
+def _rms(made: Corrupted, truth: Volume) -> float:
+    return float(np.sqrt(np.mean((made.image.astype(np.float64) - truth.voxels) ** 2)))
+
+
+def _figures(made: list[Corrupted], truth: Volume) -> dict[str, float]:
+    """What each repeat drew, and its distance from the truth, in the truth's unit."""
+    figures = {f"{name}_{n}": value for n, one in enumerate(made, start=1) for name, value in one.drawn.items()}
+    return figures | {f"rms_{n}": _rms(one, truth) for n, one in enumerate(made, start=1)}
