@@ -150,6 +150,27 @@ class Corrupt(_Strict):
         return self.model_dump(exclude={"kind"}, exclude_none=True)
 
 
+class AddedNoise(_Strict):
+    """Noisier2Noise (Moran 2020): the input has alpha times as much noise on top as the scan has of its own. A model
+    made so adds such noise to what it denoises, `draws` times, corrects for it, and gives the mean."""
+
+    alpha: float = Field(default=1.0, ge=0.2, le=3)
+    draws: int = Field(default=4, ge=1, le=64)
+
+
+class Subsample(_Strict):
+    """Neighbor2Neighbor (Huang 2021): gamma weighs the regulariser, which grows to it over the run."""
+
+    gamma: float = Field(default=2.0, ge=0)
+
+
+class BlindSpot(_Strict):
+    """Noise2Void (Krull 2019): so large a share of the pixels is replaced by others within `radius`."""
+
+    share: float = Field(default=0.02, gt=0, le=0.5)
+    radius: int = Field(default=2, ge=1)
+
+
 class Samples(_Strict):
     """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups.
     tissue: share of the patches that are centred on tissue; the others lie anywhere."""
@@ -185,12 +206,18 @@ class Recipe(_Strict):
     name: str
     description: str = ""
     modality: Literal["CT", "MR", "PHOTO"]
-    pairs: Literal["repeats", "simulate", "repeats+simulate"]
+    pairs: Literal[
+        "repeats", "simulate", "repeats+simulate", "corrupt", "neighbours", "added_noise", "subsample", "blind_spot"
+    ]
     targets: Literal["noisy", "clean"] = Field(
         default="noisy", description='"clean" trains on the truth of a simulation, for comparison only'
     )
     simulate_ct: SimulateCt | None = None
     simulate_mr: SimulateMr | None = None
+    corrupt: Corrupt | None = None
+    added_noise: AddedNoise = AddedNoise()
+    subsample: Subsample = Subsample()
+    blind_spot: BlindSpot = BlindSpot()
     base_model: str = Field(
         default="",
         description="model (name or folder) that denoises the scans that repeats are simulated from: what is left of "
@@ -227,6 +254,17 @@ class Recipe(_Strict):
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
         if "simulate" in self.pairs and (self.network.dims == 3 or self.network.neighbours):
             raise ValueError("repeats are simulated slice by slice: the network must be 2D, without neighbours")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Recipe:
+        if (self.pairs == "corrupt") != (self.corrupt is not None):
+            raise ValueError("pairs: corrupt and a section corrupt go together")
+        plain = self.network.dims == 2 and not self.network.neighbours
+        if self.pairs in ("neighbours", "subsample") and not plain:
+            raise ValueError(f"pairs: {self.pairs} trains 2D networks without neighbours")
+        if self.pairs in ("neighbours", "added_noise", "subsample", "blind_spot") and self.targets == "clean":
+            raise ValueError(f"pairs: {self.pairs} has no clean targets")
         return self
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import medn2n
 from medn2n.config import OWN_NETWORKS, Recipe
 from medn2n.core.cases import Case, CaseSet
+from medn2n.core.samples import PairedSamples
+from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.volume import UNITS
 from medn2n.engines.export import export_openvino
 from medn2n.errors import Medn2nError
@@ -28,6 +30,8 @@ from medn2n.formats.model_weights import load_weights, save_weights
 from medn2n.formats.prepared_file import Origin, read_prepared, require_same_decoding
 from medn2n.log import logger, setup_logging
 from medn2n.stages.samples_to_bundle import Trained, train
+
+SCOPE_SAMPLES = 64
 
 
 def train_model(
@@ -120,15 +124,27 @@ def _write_engine(trained: Trained, recipe: Recipe, path: Path) -> None:
 
 
 def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
-    """Noise range in network units, from the difference of the first two repeats of each case."""
-    shares = [float((case.image[0] - case.image[1]).std()) / np.sqrt(2) for case in cases]
-    low, high = np.percentile(shares, [5, 95])
+    """Noise range in network units."""
+    low, high = np.percentile(_noise_shares(cases, recipe), [5, 95])
     return Scope(
         unit=UNITS[recipe.modality],
         groups=origin.groups,
         subjects=origin.subjects,
         noise_share=(float(low), float(high)),
     )
+
+
+def _noise_shares(cases: list[Case], recipe: Recipe) -> list[float]:
+    """Of each case: from the difference of its first two repeats, or the noise that was measured in its scan; where
+    pictures are corrupted, of some samples."""
+    if recipe.pairs in SINGLE_VIEWS and any(case.noise is None for case in cases):
+        samples = PairedSamples(cases, recipe, length=SCOPE_SAMPLES)
+        both = (samples[n] for n in range(SCOPE_SAMPLES))
+        return [float((one["input"][len(one["input"]) // 2] - one["target"][0]).std()) / np.sqrt(2) for one in both]
+    return [
+        float((case.image[0] - case.image[1]).std() / np.sqrt(2) if case.noise is None else case.noise.norm())
+        for case in cases
+    ]
 
 
 def _train_from_prepared_file() -> int:

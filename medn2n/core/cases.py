@@ -22,6 +22,7 @@ class Case:
     turn. A simulated acquisition is one case with K = 1. placement: where repeats moved or differ in intensity.
     tissue: (⌈I/8⌉,⌈J/8⌉,K) share of each block of 8×8 pixels that is tissue, or None (patches then lie anywhere).
     slices: those that a sample may be centred on, None for all; the others may serve as neighbours.
+    noise: (S,S) kernel of the scan's own noise (`core.noise_texture`), for training from single scans.
     """
 
     image: Tensor
@@ -30,6 +31,7 @@ class Case:
     placement: Placement | None = None
     tissue: Tensor | None = None
     slices: tuple[int, ...] | None = None
+    noise: Tensor | None = None
 
     def pairs(self) -> list[Pair]:
         """Every ordered pair of repeats (first, second), both roles."""

@@ -111,6 +111,13 @@ def shares_left(output: Tensor, target: Tensor, input: Tensor, valid: Tensor | N
     return sample_means((output - target).square(), valid) / noise
 
 
+def neighbour_regulariser(output: Tensor, target: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """mean (output − target − (first − second))²: what two neighbouring sub-images differ in is anatomy, too, and the
+    network's output for the whole image, sub-sampled alike into first and second, says how much (Huang 2021, eq. 8).
+    No gradient goes through first and second."""
+    return (output - target - (first - second).detach()).square().mean()
+
+
 def mean_of(values: Tensor, valid: Tensor | None = None) -> Tensor:
     """Scalar: the mean over the (valid) voxels of the batch; 0 where none is valid."""
     return values.mean() if valid is None else (values * valid).sum() / valid.expand_as(values).sum().clamp_min(1)

@@ -26,7 +26,10 @@ from torch.utils.data import Dataset
 from medn2n.config import Recipe, Samples
 from medn2n.core.cases import BLOCK, Case
 from medn2n.core.paging import read_soon
+from medn2n.core.second_views import SINGLE_VIEWS, second_view
 from medn2n.errors import UsageError
+
+SAMPLE_KEYS = ("input", "target", "valid", "whole", "first", "second", "measured", "kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +71,9 @@ class Cut:
 
 class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
     """data["image"] (R,I,J,K) and data["pair"] (a, b) → data["input"], data["target"], each (1,I,J,K); for a 2D network
-    slice data["slice"] of it, (1,I,J), the input with its `neighbours` on either side as channels, (2n+1,I,J): beyond
-    the ends the last slice again. With clean targets, data["truth"] is the target."""
+    slices data["slices"] (one each) of it, (1,I,J), the input with its `neighbours` on either side as channels,
+    (2n+1,I,J): beyond the ends the last slice again. With clean targets, data["truth"] is the target, where there is
+    one; a picture that is corrupted afterwards is its own truth."""
 
     def __init__(self, *, dims: int, clean_targets: bool = False, neighbours: int = 0) -> None:
         super().__init__(keys=["image"])
@@ -79,12 +83,13 @@ class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         first, second = data["pair"]
-        target = data["truth"] if self.clean_targets else data["image"][second : second + 1]
+        clean = self.clean_targets and data["truth"] is not None
+        target = data["truth"] if clean else data["image"][second : second + 1]
         noisy = data["image"][first : first + 1]
         if self.dims == 2:
-            k = data["slice"]
-            noisy, target = _with_neighbours(noisy[0], k, self.neighbours), target[..., k]
-        return {"input": noisy, "target": target, "cut": data["cut"]}
+            seen, wanted = data["slices"]
+            noisy, target = _with_neighbours(noisy[0], seen, self.neighbours), target[..., wanted]
+        return {**data, "input": noisy, "target": target}
 
 
 def _with_neighbours(volume: Tensor, k: int, count: int) -> Tensor:
@@ -99,7 +104,7 @@ class CutPatchd(MapTransform):  # type: ignore[misc]
     """Of each key the patch that data["cut"] describes, alike for all of them."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        return {key: data["cut"].of(data[key]) for key in self.key_iterator(dict(data))}
+        return {**data, **{key: data["cut"].of(data[key]) for key in self.key_iterator(dict(data))}}
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
@@ -110,15 +115,16 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
     Items: {"input": (1,*patch), or (2n+1,*patch) with n neighbouring slices on either side, "target": (1,*patch)}
     float32. Where any case has a placement (and the recipe aligns), also "carry" (d,d+1): index in the target's patch
     → index in the input's; "match" (2,): gain and offset from the input's intensity to the target's; "box" (d,2): the
-    first and last index of the patch that the scan covers."""
+    first and last index of the patch that the scan covers. Where the second view is made of the first, also what its
+    transform adds (`core.second_views`)."""
 
     def __init__(self, cases: Sequence[Case], recipe: Recipe, *, length: int, stream: int = 0) -> None:
         if not cases:
             raise UsageError(
                 f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
-                "Repeats need at least two scans a group; see the manifest."
+                "Repeats need at least two scans a group, the other ways one; see the manifest."
             )
-        if recipe.targets == "clean" and any(case.truth is None for case in cases):
+        if recipe.targets == "clean" and recipe.pairs != "corrupt" and any(case.truth is None for case in cases):
             raise UsageError("targets: clean needs a truth for every group; only simulated repeats have one.")
         by_group: dict[str, list[Case]] = {}
         for case in cases:
@@ -130,6 +136,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         self._seed = (recipe.seed, stream)
         self._dims = recipe.network.dims
         self._recipe = recipe.samples
+        self._pairs = recipe.pairs
         self._aligns = recipe.align != "off" and any(case.placement is not None for case in cases)
         self._slice_weights: dict[Case, npt.NDArray[np.float64]] = {}
         self.transform = sample_pipeline(recipe)
@@ -146,18 +153,29 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         group = self.groups[position]
         generator = np.random.default_rng((*self._seed, zlib.crc32(self.names[position].encode()), visit))
         case = group[int(generator.integers(len(group)))]
-        pairs = case.pairs()
+        pairs = [(r, r) for r in range(len(case.image))] if self._pairs in SINGLE_VIEWS else case.pairs()
         centre = self._centre(case, generator)
         cut = self._cut(case, centre, generator)
         data = {
             "image": case.image,
             "truth": case.truth,
+            "noise": case.noise,
             "pair": pairs[visit % len(pairs)],
-            "slice": centre[2],
+            "slices": self._slices(case, centre[2], generator),
             "cut": cut,
+            "seed": int(generator.integers(2**63)),
         }
-        sample: dict[str, Tensor] = self.transform(data)
+        made = self.transform(data)
+        sample: dict[str, Tensor] = {key: made[key] for key in SAMPLE_KEYS if key in made}
         return sample | (self._placed(case, data, cut) if self._aligns else {})
+
+    def _slices(self, case: Case, k: int, generator: np.random.Generator) -> tuple[int, int]:
+        """Of input and target: the same, or neighbours where those pass for repeats."""
+        depth = case.image.shape[3]
+        if self._pairs != "neighbours":
+            return k, k
+        step = 1 if k == 0 else -1 if k == depth - 1 else int(generator.choice((-1, 1)))
+        return k, k + step
 
     def _centre(self, case: Case, generator: np.random.Generator) -> tuple[int, int, int]:
         """The voxel that a patch is to be centred on: in tissue, each of its blocks as often as it holds tissue, or
@@ -216,7 +234,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         if case.placement is None:
             return np.eye(self._dims, self._dims + 1), (1.0, 0.0)
         first, second = data["pair"]
-        matrix = case.placement.between(first, second, slice_number=data["slice"] if self._dims == 2 else None)
+        matrix = case.placement.between(first, second, slice_number=data["slices"][0] if self._dims == 2 else None)
         return matrix, case.placement.match(first, second)
 
 
@@ -237,9 +255,9 @@ def _drawn(weights: npt.NDArray[np.float64], generator: np.random.Generator) -> 
 
 
 def sample_pipeline(recipe: Recipe) -> Compose:
-    """What makes a patch of a case, as MONAI dictionary transforms. Nothing in it is random: what is, was drawn before,
-    once for all keys."""
+    """What makes a patch of a case, as MONAI dictionary transforms. Where the two views lie was drawn before, once for
+    all keys; a second view that is made of the first draws from data["seed"]."""
     pairing = PairRepeatsd(
         dims=recipe.network.dims, clean_targets=recipe.targets == "clean", neighbours=recipe.network.neighbours
     )
-    return Compose([pairing, CutPatchd(["input", "target"])])
+    return Compose([pairing, CutPatchd(["input", "target"]), *second_view(recipe)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-UNITS = {"CT": "HU", "MR": "a.u.", "PHOTO": "grey level"}  # of a modality's voxels
+Unit = Literal["HU", "a.u.", "grey level"]
+UNITS: dict[str, Unit] = {"CT": "HU", "MR": "a.u.", "PHOTO": "grey level"}  # of a modality's voxels
 Affine = npt.NDArray[np.float64]
 
 

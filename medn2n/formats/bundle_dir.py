@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medn2n.config import Network, Scaling
+from medn2n.core.volume import Unit
 from medn2n.errors import ModelError
 from medn2n.formats.manifest import file_sha256, write_json
 
@@ -32,7 +33,7 @@ class _Strict(BaseModel):
 class Scope(_Strict):
     """What the model has seen, so that a scan outside can be told. noise_sigma: in the unit of `unit`."""
 
-    unit: Literal["HU", "a.u.", "grey level"]
+    unit: Unit
     groups: int
     subjects: int
     noise_share: tuple[float, float] = Field(description="noise σ over scale, 5th and 95th percentile of training")

@@ -44,6 +44,8 @@ def write_cases(cases: Sequence[Case], path: Path) -> None:
             array = getattr(case, name)
             if array is not None:
                 tensors[f"{number}.{name}"] = array.permute(axes).contiguous()
+        if case.noise is not None:
+            tensors[f"{number}.noise"] = case.noise.contiguous()
         placed = case.placement
         if placed is not None:
             tensors[f"{number}.index_maps"] = torch.from_numpy(placed.index_maps)
@@ -82,12 +84,13 @@ def read_cases(path: Path) -> list[Case]:
                 placement=placement,
                 tissue=volumes.get("tissue"),
                 slices=None if described["slices"] is None else tuple(described["slices"]),
+                noise=torch.from_numpy(mine["noise"]) if "noise" in mine else None,
             )
         )
     return cases
 
 
-_PARTS = ("image", "truth", "tissue", "index_maps", "levels")
+_PARTS = ("image", "truth", "tissue", "noise", "index_maps", "levels")
 
 
 def read_extra(path: Path) -> dict[str, str]:

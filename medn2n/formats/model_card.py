@@ -11,7 +11,7 @@ from medn2n.formats.prepared_file import Source
 
 def model_card(info: ModelInfo, sources: Sequence[Source]) -> str:
     """Markdown for docs/README.md of the bundle."""
-    unit = "HU" if info.scaling.kind == "fixed" else "of the scan's own brightness scale"
+    unit = info.scope.unit if info.scaling.kind == "fixed" else "of the scan's own brightness scale"
     factor = info.scaling.scale if info.scaling.kind == "fixed" else 1.0
     low, high = (share * factor for share in info.scope.noise_share)
     lines = [

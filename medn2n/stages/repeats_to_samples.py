@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from monai.transforms import LoadImaged
 
 from medn2n.config import Recipe
@@ -26,7 +27,9 @@ from medn2n.core.alignment import Rigid
 from medn2n.core.case_scaling import repeats_scale, scaled_case
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.intensity import IntensityScale
+from medn2n.core.noise_texture import noise_kernel, unfit_because
 from medn2n.core.placement import Placement, through_plane_slices
+from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.simulated_cases import Quieten, digital_cases, simulated_cases
 from medn2n.errors import InputError
 from medn2n.formats.case_cache import SCHEMA, read_cases, write_cases
@@ -129,10 +132,26 @@ def load_cases(
         affine = np.asarray(image.affine)
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases += _repeats(voxels, affine, group, recipe)
+        if recipe.pairs in SINGLE_VIEWS:
+            cases.append(_single(voxels, affine, group, recipe))
         if "simulate" in recipe.pairs:
             still = voxels[group.unmoved]
             cases += simulated_cases(still, affine, group.group, recipe, quieten=quieten, device=device)
     return cases
+
+
+def _single(voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe) -> Case:
+    """The case of scans (R,I,J,K) that each serve alone. InputError NOISE_UNFIT where the noise of one is not what the
+    strategy asks for."""
+    for number, scan in enumerate(voxels, start=1):
+        reason = unfit_because(scan, recipe.pairs, spacing_mm=float(np.linalg.norm(affine[:3, 2])))
+        if reason is not None:
+            raise InputError("NOISE_UNFIT", f"Group {group.group}, scan {number} of {len(voxels)}: {reason}.")
+    case = scaled_case(voxels, None, group.group, recipe)
+    if recipe.pairs != "added_noise":
+        return case
+    scale = repeats_scale(voxels, recipe).scale
+    return replace(case, noise=torch.from_numpy(noise_kernel(voxels[0]) / np.float32(scale)))
 
 
 def _repeats(

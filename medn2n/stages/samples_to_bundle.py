@@ -25,8 +25,9 @@ from medn2n.config import Network, Recipe
 from medn2n.core.carrying import compared
 from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
-from medn2n.core.objectives import OBJECTIVES, Known, shares_left
+from medn2n.core.objectives import shares_left
 from medn2n.core.samples import PairedSamples
+from medn2n.core.step_loss import step_loss
 from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
@@ -200,7 +201,6 @@ def _fit(run: _Run) -> None:
     """Epochs of steps until the steps or the minutes are used up; validation and a checkpoint on the way."""
     recipe, progress = run.recipe, run.progress
     batches_an_epoch = max(1, len(run.loader))
-    objective = OBJECTIVES[recipe.objective]
     started, losses = time.monotonic() - progress.seconds, []
     done = _share_done(run) >= 1.0
     while not done:
@@ -208,7 +208,7 @@ def _fit(run: _Run) -> None:
         for batch in run.loader:
             progress.seconds = time.monotonic() - started
             _set_rate(run)
-            losses.append(_step(run, batch, objective))
+            losses.append(_step(run, batch))
             progress.step += 1
             done = _share_done(run) >= 1.0
             if progress.step % recipe.validate_every == 0 or done:
@@ -218,11 +218,9 @@ def _fit(run: _Run) -> None:
                 break
 
 
-def _step(run: _Run, batch: dict[str, Tensor], objective: Any) -> Tensor:
+def _step(run: _Run, batch: dict[str, Tensor]) -> Tensor:
     run.network.train()
-    output = run.network(batch["input"])
-    known = Known(share_done=_share_done(run), measured=batch.get("measured"), kept=batch.get("kept"))
-    loss: Tensor = objective(*compared(output.float(), batch, run.recipe.align), known)
+    loss = step_loss(run.network, batch, run.recipe, share_done=_share_done(run))
     run.fabric.backward(loss)
     run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
     run.optimiser.step()

@@ -1,0 +1,116 @@
+"""The noise of one scan as a kernel: how strong it is, and how neighbouring pixels share it. And what it is fit for.
+
+Measured in the flattest blocks of the tissue (`medn2n.core.noise`), so it needs no second scan; `noise_sigma` tells
+where that is too high or too low.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core import noise
+from medn2n.core.shared_noise import shared_noise
+
+FloatArray = npt.NDArray[np.float32]
+WHITE_LAG1 = 0.15  # correlation of neighbouring pixels up to which a method for white noise is let through
+SHARED_SLICES = 0.1  # correlation of neighbouring slices' noise, beyond its error
+FAR_SLICES_MM = 4.0  # from there on, methods that take the next slice for a repeat lose (Niu 2022; NGPS 2026)
+ADDITIVE_SNR = 3.0  # below, noise of a magnitude is not additive: its mean moves (Gudbjartsson 1995)
+
+
+def noise_kernel(voxels: FloatArray) -> FloatArray:
+    """(S,S), S odd: white noise under it has the level and the in-plane texture of the noise of (I,J,K) voxels. All
+    zero where a scan has no noise. Its amplitude spectrum is the root of the noise's power spectrum, its phase zero."""
+    blocks = noise.quiet_blocks(voxels)
+    reach = max(1, blocks.side // 3)
+    size = 4 * reach + 1
+    if not len(blocks.mean):
+        return np.zeros((size, size), np.float32)
+    lags, covariance = autocovariance(blocks, reach)
+    whole = np.zeros((size, size))
+    for (i, j), value in zip(lags, covariance, strict=True):
+        whole[i, j] = whole[-i, -j] = value
+    power = np.maximum(np.fft.fft2(whole).real, 0.0)
+    kernel = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
+    energy = float(np.sqrt(np.sum(kernel**2)))
+    return np.asarray(kernel * (noise.noise_sigma(voxels) / max(energy, 1e-30)), np.float32)
+
+
+def autocovariance(blocks: noise.Blocks, reach: int) -> tuple[list[tuple[int, int]], npt.NDArray[np.float64]]:
+    """In-plane lags (i, j) up to `reach` pixels, one of each pair (i, j), (−i, −j), and the noise's covariance at them.
+
+    A block's plane was taken off, and with it a part of the noise that grows with its smoothness. What the covariances
+    at all lags leave of themselves after that is linear in them and known, so they are solved for; beyond `reach` they
+    are taken to be none.
+    """
+    lags = [(i, j) for i in range(reach + 1) for j in range(-reach, reach + 1) if i > 0 or j >= 0]
+    project, pairs = _off_plane(blocks.side), [_pairs(lag, blocks.side) for lag in lags]
+    second = blocks.residual.T @ blocks.residual / len(blocks.residual)
+    measured = np.array([float(np.sum(second * pair) / np.sum(pair)) for pair in pairs])
+    left = np.empty((len(lags), len(lags)))
+    for column, pair in enumerate(pairs):
+        covered = project @ (pair + pair.T if lags[column] != (0, 0) else pair) @ project
+        left[:, column] = [float(np.sum(covered * other) / np.sum(other)) for other in pairs]
+    return lags, np.linalg.lstsq(left, measured, rcond=None)[0]
+
+
+def _off_plane(side: int) -> npt.NDArray[np.float64]:
+    """(side²,side²): the projection that takes a plane off a block."""
+    axis = np.arange(side) - (side - 1) / 2
+    plane = np.stack([np.ones(side**2), np.repeat(axis, side), np.tile(axis, side)], axis=1)
+    plane /= np.linalg.norm(plane, axis=0)
+    return np.asarray(np.eye(side**2) - plane @ plane.T)
+
+
+def _pairs(lag: tuple[int, int], side: int) -> npt.NDArray[np.float64]:
+    """(side²,side²): 1 where the second pixel lies `lag` from the first."""
+    i, j = np.divmod(np.arange(side**2), side)
+    return np.asarray((i[None] - i[:, None] == lag[0]) & (j[None] - j[:, None] == lag[1]), np.float64)
+
+
+def unfit_because(voxels: FloatArray, pairs: str, *, spacing_mm: float) -> str | None:
+    """Why the noise of (I,J,K) voxels is not what a strategy without repeats asks for, in one sentence with its
+    figures; None where nothing speaks against it. spacing_mm: between slices."""
+    if pairs in ("subsample", "blind_spot"):
+        lag = max(noise.lag1(noise.quiet_blocks(voxels)), key=abs)
+        if abs(lag) > WHITE_LAG1:
+            return (
+                f"the noise of neighbouring pixels correlates {lag:.2f}, {pairs} needs at most {WHITE_LAG1}: it would "
+                "keep the noise. Use real or simulated repeats, or added_noise"
+            )
+    if pairs == "neighbours":
+        return _slices_unfit(voxels, spacing_mm)
+    if pairs == "added_noise" and noise.is_magnitude(voxels):
+        return _not_additive(voxels)
+    return None
+
+
+def _slices_unfit(voxels: FloatArray, spacing_mm: float) -> str | None:
+    if voxels.shape[2] < 2:
+        return "it has one slice, neighbours needs at least two"
+    if spacing_mm > FAR_SLICES_MM:
+        return (
+            f"its slices are {spacing_mm:.1f} mm apart, neighbours needs at most {FAR_SLICES_MM:g} mm: the next slice "
+            "shows other anatomy"
+        )
+    ones, twos = voxels[..., :-1], voxels[..., 1:]
+    shared = shared_noise(ones, twos, noise.measured_voxels(ones) & noise.measured_voxels(twos))
+    if shared.correlation - 2 * shared.error > SHARED_SLICES:
+        return (
+            f"the noise of neighbouring slices correlates {shared.correlation:.2f} ± {shared.error:.2f}, neighbours "
+            f"needs at most {SHARED_SLICES}: they overlap, or were interpolated"
+        )
+    return None
+
+
+def _not_additive(voxels: FloatArray) -> str | None:
+    tissue = noise.tissue_mask(voxels)
+    sigma = noise.noise_sigma(voxels)
+    level = float(np.median(voxels[tissue])) if tissue.any() else 0.0
+    if sigma > 0 and level < ADDITIVE_SNR * sigma:
+        return (
+            f"its tissue is {level / sigma:.1f} times as bright as its noise, added_noise needs {ADDITIVE_SNR:g}: "
+            "below that, the noise of a magnitude image is not additive"
+        )
+    return None

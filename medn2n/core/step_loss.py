@@ -1,0 +1,31 @@
+"""The loss of one training step: what the recipe's objective says of a batch, and what its strategy adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from medn2n.config import Recipe
+from medn2n.core.carrying import compared
+from medn2n.core.objectives import OBJECTIVES, Known, neighbour_regulariser
+from medn2n.core.second_views import subsampled
+
+
+def step_loss(network: nn.Module, batch: Mapping[str, Tensor], recipe: Recipe, *, share_done: float) -> Tensor:
+    """Scalar, for a batch of `medn2n.core.samples`. share_done: of the run, 0 to 1."""
+    output = network(batch["input"]).float()
+    known = Known(share_done=share_done, measured=batch.get("measured"), kept=batch.get("kept"))
+    loss = OBJECTIVES[recipe.objective](*compared(output, batch, recipe.align), known)
+    if "whole" in batch:
+        loss = loss + share_done * recipe.subsample.gamma * _neighbours_apart(network, batch, output)
+    return loss
+
+
+def _neighbours_apart(network: nn.Module, batch: Mapping[str, Tensor], output: Tensor) -> Tensor:
+    """Neighbor2Neighbor's regulariser; see `core.second_views.SubsamplePaird`."""
+    with torch.no_grad():
+        whole = network(batch["whole"]).float()
+    first, second = (subsampled(whole, batch[key]) for key in ("first", "second"))
+    return neighbour_regulariser(output, batch["target"], first, second)
