@@ -46,7 +46,9 @@ def pair_scans(
         raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
     if root and not re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", root):
         raise UsageError("--root is an environment variable, written as '$MEDN2N_DATA'.")
-    found = catalogue(scans, modality=modality).without_photographs()
+    found = catalogue(scans, modality=modality)
+    if not singles:
+        found = found.without_photographs()
     manifest, decisions = find_repeats(
         found,
         scans,

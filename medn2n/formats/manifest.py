@@ -33,6 +33,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def named_modality(text: str) -> Literal["CT", "MR", "PHOTO"]:
+    """The modality as a group names it; what is neither CT nor a photograph is MR."""
+    return "CT" if text == "CT" else "PHOTO" if text == "PHOTO" else "MR"
+
+
 class PairCheck(_Strict):
     """Outcome of the voxel check of one group. figures: name → measured value (units in the names)."""
 

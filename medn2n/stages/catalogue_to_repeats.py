@@ -40,7 +40,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Group, Manifest, PairCheck, corrections
+from medn2n.formats.manifest import Group, Manifest, PairCheck, corrections, named_modality
 from medn2n.formats.reference import ScanReference, without_frame
 from medn2n.formats.series_contents import SeriesContents
 from medn2n.log import keyed_id
@@ -119,7 +119,9 @@ class _Search:
             return
         try:
             volume = scan.load_series(series, root=self.root, modality=self.modality)
-            if volume.voxels.ndim == 4:
+            if series.format == "photo":  # a single always: nothing in a photograph says what it shows
+                self._groups.append(CandidateGroup(scans=[self.contents.scan(series, volume)]))
+            elif volume.voxels.ndim == 4:
                 self._add_frames(series, volume)
             else:
                 self._add_volume(self.contents.scan(series, volume))
@@ -170,7 +172,7 @@ class _Search:
         made = Group(
             group=keyed_id("|".join(contents), "g"),
             subject=group.subject,
-            modality="CT" if (first.modality or self.modality) == "CT" else "MR",
+            modality=named_modality(first.modality or self.modality),
             image=[item.reference for item in group.scans],
             sha256=[self.contents.sha256(ScanReference.parse(item.reference).path) for item in group.scans],
             source=source,

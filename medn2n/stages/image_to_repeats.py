@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo, UsageError
 from medn2n.formats import photo
-from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_manifest
+from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, named_modality, write_manifest
 from medn2n.formats.nifti import encode_new, gzipped
 from medn2n.formats.results import write_whole
 from medn2n.formats.scan import load_series
@@ -87,7 +86,7 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
     return Group(
         group=series.id,
         subject=str(series.acquisition.get("patient") or series.id),
-        modality=_named(series.modality),
+        modality=named_modality(series.modality),
         image=names,
         sha256=[file_sha256(output / name) for name in names],
         truth=_write(output, f"{series.id}/truth", truth, truth.voxels),
@@ -95,10 +94,6 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
         source=plan.description,
         check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth)),
     )
-
-
-def _named(modality: str) -> Literal["CT", "MR", "PHOTO"]:
-    return "PHOTO" if modality == "PHOTO" else "CT" if modality == "CT" else "MR"
 
 
 def _levels(truth: Volume) -> Levels:
