@@ -21,7 +21,9 @@ from medn2n.cli_options import (
     KeepPrivate,
     LicenceOption,
     Modality,
+    RicianOption,
     RootOption,
+    SigmaOption,
     SourceOption,
     SyntaxOption,
     UidOption,
@@ -153,6 +155,8 @@ def denoise(
     format_: Annotated[
         Literal["same", "dicom", "nifti"], typer.Option("--format", help="nifti writes one file a volume.")
     ] = "same",
+    rician: RicianOption = "keep",
+    sigma: SigmaOption = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
     memory: Annotated[float | None, typer.Option(help="GB that the network may take at once.", min=0.1)] = None,
@@ -172,9 +176,9 @@ def denoise(
 
     dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
     options = batch.Options(
-        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_,
-        device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run, overwrite=overwrite,
-        report=not no_report,
+        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_, rician=rician,
+        sigma=sigma, device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run,
+        overwrite=overwrite, report=not no_report,
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))

@@ -19,6 +19,14 @@ EquipmentOption = Annotated[
     Literal["minimal", "full"],
     typer.Option("--equipment", help="full: model, version and time too; some converters take them for the scanner's."),
 ]
+RicianOption = Annotated[
+    Literal["keep", "correct"],
+    typer.Option("--rician", help="MR magnitude: take off what noise adds to the mean of weak signal."),
+]
+SigmaOption = Annotated[
+    float | None,
+    typer.Option("--sigma", help="Its noise, in the scan's unit; measured if not given.", min=1e-12),
+]
 KeepPrivate = Annotated[
     list[str] | None,
     typer.Option("--keep-private", help="Private creator whose DICOM elements stay; may be repeated."),

@@ -136,9 +136,7 @@ def theory(scan: Sinogram, protocol: CtProtocol, body: BoolArray, *, repeats: in
     )
 
 
-def ct_figures(
-    scan: Sinogram, protocol: CtProtocol, made: CtRepeats, body: BoolArray, *, repeats: int
-) -> list[Figure]:
+def ct_figures(scan: Sinogram, protocol: CtProtocol, made: CtRepeats, body: BoolArray, *, repeats: int) -> list[Figure]:
     """Measured beside expected, in the order in which they are printed."""
     expect = theory(scan, protocol, body, repeats=repeats)
     noise = np.asarray(made.repeats, np.float64) - made.clean

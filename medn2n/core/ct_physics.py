@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from medn2n.core.ct_astra import astra_radon
-from medn2n.core.ct_counting import expected_counts, count, log_counts, read_out, thin
+from medn2n.core.ct_counting import count, expected_counts, log_counts, read_out, thin
 from medn2n.core.ct_projection import Beam, back_project, fan_beam, parallel_beam, radon
 
 FloatArray = npt.NDArray[np.float32]

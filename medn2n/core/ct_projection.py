@@ -34,7 +34,7 @@ class Beam:
     @property
     def offsets(self) -> npt.NDArray[np.float64]:
         """Where each detector element stands, in pixels from the turning point."""
-        return (np.arange(self.elements) - self.elements // 2) * self.pitch
+        return np.asarray((np.arange(self.elements) - self.elements // 2) * self.pitch, np.float64)
 
     @property
     def cosines(self) -> npt.NDArray[np.float64]:

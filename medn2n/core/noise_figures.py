@@ -36,17 +36,17 @@ def correlation(noise: Array, periodogram: Array) -> tuple[float | None, float |
     count, pixels = noise.shape
     if count < 2:
         return None, None
-    matrix = np.corrcoef(noise)
-    pairs = matrix[np.triu_indices(count, k=1)]
+    pairs = np.asarray(np.corrcoef(noise))[np.triu_indices(count, k=1)]
     power = periodogram.ravel()[1:]
     effective = pixels * float(power.mean() ** 2 / np.mean(power**2))
     return float(pairs.mean()), float(1.0 / np.sqrt(effective * len(pairs)))
 
 
 def spread_of_means(noise: Array) -> tuple[float, float | None]:
-    """Mean of (R, pixels) noise, and its standard error from how the repeats' own means differ."""
+    """Mean of (R, pixels) noise, and its standard error from how the means of three or more
+    repeats differ."""
     means = noise.mean(axis=1)
-    error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+    error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 2 else None
     return float(means.mean()), error
 
 

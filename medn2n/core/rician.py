@@ -46,12 +46,15 @@ def magnitude_variance(signal: npt.ArrayLike, sigma: float, *, coils: int = 1) -
 
 def signal_from_mean(mean: npt.ArrayLike, sigma: float, *, coils: int = 1) -> Array:
     """A from E[M]: the inverse of `magnitude_mean` by a table, to 10⁻⁴ σ; 0 where the mean lies below that of air."""
-    ratio = np.asarray(mean, np.float64) / sigma
+    ratio = np.atleast_1d(np.asarray(mean, np.float64) / sigma)
     means, squares = _inverse(coils)
     near = np.sqrt(np.interp(ratio, means, squares))  # A² is smooth in E[M] where A is not, at 0
-    far = np.maximum(ratio, means[-1])
-    far = (far + np.sqrt(far**2 - 2 * (2 * coils - 1))) / 2
-    return np.asarray(sigma * np.where(ratio < means[-1], near, far))
+    bright = ratio >= means[-1]
+    if np.any(bright):
+        wanted = ratio[bright]
+        far = (wanted + np.sqrt(wanted**2 - 2 * (2 * coils - 1))) / 2  # of two terms; one Newton step for the rest
+        near[bright] = far - (magnitude_mean(far, 1.0, coils=coils) - wanted)
+    return np.asarray(sigma * near).reshape(np.shape(mean))
 
 
 def signal_from_square(mean_square: npt.ArrayLike, sigma: float, *, coils: int = 1) -> Array:

@@ -144,11 +144,11 @@ def test_projection_and_back_projection_equal_those_of_scikit_image(side: int) -
     image[(rows - side // 2) ** 2 + (columns - side // 2) ** 2 > (side // 2 - 2) ** 2] = 0
     angles = np.linspace(0.0, 180.0, VIEWS, endpoint=False)
     expected = transform.radon(image, theta=angles, circle=True)
-    found = ct_projection.radon(image, views=VIEWS)
+    found = ct_projection.radon(image, ct_projection.parallel_beam(side, VIEWS))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=2e-4 * expected.max())
     filtered = np.random.default_rng(1).normal(size=(2, side, VIEWS)).astype(np.float32)
-    back = ct_projection.back_project(filtered)
+    back = ct_projection.back_project(filtered, ct_projection.parallel_beam(side, VIEWS), side=side)
     for one, single in zip(filtered, back, strict=True):
         slow = transform.iradon(one, theta=angles, filter_name=None, circle=True, output_size=side)
         np.testing.assert_allclose(single, slow, atol=1e-4 * np.abs(slow).max())
