@@ -1,7 +1,8 @@
 """Projection by the ASTRA toolbox (extra `[ct]`), along the same rays as `core.ct_projection`, where it is installed.
 
-ASTRA integrates along each line through the pixels that it crosses; the own projector adds linear interpolations a
-pixel apart. They differ by the pixels' shape, not by geometry.
+In a parallel beam both interpolate linearly from row to row. In a fan, ASTRA's processor code integrates along each
+line through square pixels, which is 2 to 4 % of a small object off for single rays and right in their mean; the own
+projector stays within 0.5 %.
 """
 
 from __future__ import annotations

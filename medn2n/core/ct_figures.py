@@ -21,7 +21,9 @@ BoolArray = npt.NDArray[np.bool_]
 BODY_HU = -300.0
 MOST_PLACES = 2000  # pixels at which the exact variance is computed
 SQUARE = 64  # pixels, edge of the square whose spectrum is taken
+LEAST_SQUARE = 16
 BINS = 8
+DOSE_STEPS = 8
 
 
 def body_of(slice_hu: npt.NDArray[np.float32]) -> BoolArray:
@@ -73,7 +75,7 @@ def photons_for_dose(
     the scan's dose.
 
     Assumed: own_sigma (HU, measured in the scan) is quantum noise, so that variance goes as 1/dose; and the scan's
-    kernel is the protocol's. Then own²·(1/fraction − 1) has to be added. Variance is a/N0 + b/N0² (photons, read-out).
+    kernel is the protocol's. Then own²·(1/fraction − 1) has to be added.
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"dose: expected a fraction between 0 and 1, found {fraction:g}")
@@ -81,12 +83,12 @@ def photons_for_dose(
         raise ValueError("dose: the scan has no noise to measure its dose by. Give photons instead")
     one, part = _part(scan, protocol, repeats)
     made, (rows, columns) = _reconstruction(part, one), _places(part, body)
-    attenuation = np.exp(part.integrals.astype(np.float64))
-    quantum = float(variance_at(attenuation, made, rows, columns).mean())
-    electronic = protocol.electronic_sigma**2 * float(variance_at(attenuation**2, made, rows, columns).mean())
     wanted = own_sigma**2 * (1.0 / fraction - 1.0)
-    photons = (quantum + np.sqrt(quantum**2 + 4 * wanted * electronic)) / (2 * wanted)
-    return float(photons * repeats if protocol.split == "counts" else photons)
+    photons = float(variance_at(np.exp(part.integrals.astype(np.float64)), made, rows, columns).mean() / wanted)
+    for _ in range(DOSE_STEPS):  # quantum noise goes as 1/N0; read-out noise and starved rays are the correction
+        _, variance = log_moments(expected_counts(part.integrals, photons), one.electronic_sigma)
+        photons *= float(variance_at(variance, made, rows, columns).mean() / wanted) ** 0.75
+    return photons * repeats if protocol.split == "counts" else photons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +105,15 @@ class CtTheory:
 
 
 def square_in(body: BoolArray) -> tuple[slice, slice]:
-    """A square around the middle of the body, at most SQUARE pixels wide, inside the slice."""
-    side = min(SQUARE, *(size - size % 2 for size in body.shape))
+    """A square around the middle of the body, at most SQUARE pixels wide and half as wide as the body (the noise is
+    nearly the same all over it), inside the slice and the circle that is reconstructed."""
+    side = max(LEAST_SQUARE, min(SQUARE, *(2 * (int(np.ptp(index)) // 4) for index in np.nonzero(body))))
+    side = min(side, *(2 * (size // 4) for size in body.shape))
+    reach = max(0, int((max(body.shape) // 2 - 1) / np.sqrt(2)) - side // 2)  # of the square's middle from the slice's
     found = []
     for index, size in zip(np.nonzero(body), body.shape, strict=True):
-        start = int(np.clip(round(float(index.mean())) - side // 2, 0, size - side))
+        away = int(np.clip(round(float(index.mean())) - size // 2, -reach, reach))
+        start = int(np.clip(size // 2 + away - side // 2, 0, size - side))
         found.append(slice(start, start + side))
     return found[0], found[1]
 

@@ -95,9 +95,10 @@ def _smeared_autocorrelation(made: Reconstruction) -> Array:
     """Autocorrelation of the filter's output between detector elements, as two linear interpolations leave it, at
     FINE steps an element; lag 0 in the middle."""
     size = len(made.response)
-    own = fft.fftshift(fft.irfft(made.response[: size // 2 + 1] ** 2, n=size))
-    lags = np.arange(-FINE * (size // 2 - 2), FINE * (size // 2 - 2) + 1) / FINE
-    return np.asarray(ndimage.map_coordinates(own, [lags + size // 2], order=3, prefilter=False))
+    taps = fft.fftshift(fft.irfft(made.response[: size // 2 + 1], n=size))
+    own = fft.fftshift(fft.irfft(np.abs(fft.rfft(taps, n=2 * size)) ** 2, n=2 * size))
+    lags = np.arange(-FINE * (size - 2), FINE * (size - 2) + 1) / FINE
+    return np.asarray(ndimage.map_coordinates(own, [lags + size], order=3, prefilter=False))
 
 
 def periodogram_at(variance: Array, made: Reconstruction, middle: tuple[float, float], side: int) -> Array:
