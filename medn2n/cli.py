@@ -18,6 +18,7 @@ from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
 from medn2n.cli_options import (
     EquipmentOption,
+    FormatOption,
     KeepPrivate,
     LicenceOption,
     Modality,
@@ -152,9 +153,7 @@ def denoise(
     modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
     strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
     dtype: Annotated[Literal["same", "float32"], typer.Option(help="Stored type of the copies.")] = "same",
-    format_: Annotated[
-        Literal["same", "dicom", "nifti"], typer.Option("--format", help="nifti writes one file a volume.")
-    ] = "same",
+    format_: FormatOption = "same",
     rician: RicianOption = "keep",
     sigma: SigmaOption = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",

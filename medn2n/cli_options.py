@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
+FormatOption = Annotated[
+    Literal["same", "dicom", "nifti"],
+    typer.Option("--format", help="nifti writes one file a volume."),
+]
 UidOption = Annotated[
     Literal["deterministic", "random"],
     typer.Option("--uid", help="deterministic: the same call gives the same identifiers."),
