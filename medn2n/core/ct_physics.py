@@ -168,8 +168,9 @@ def filtered_back_projection(
     side = side or detectors
     beam = beam or parallel_beam(side, stack.shape[2])
     response = kernel_response(kernel, cutoff, filter_length(detectors))
-    spectrum = fft.rfft(stack * beam.cosines[:, None], n=len(response), axis=1)
-    spectrum *= response[: len(response) // 2 + 1, None] / beam.pitch
+    weighted = stack * beam.cosines[:, None].astype(np.float32)
+    spectrum = fft.rfft(weighted, n=len(response), axis=1)
+    spectrum *= (response[: len(response) // 2 + 1, None] / beam.pitch).astype(np.float32)
     filtered = fft.irfft(spectrum, n=len(response), axis=1)[:, :detectors].astype(np.float32)
     images = back_project(filtered, beam, side=side, device=device)
     images *= np.float32(1000.0 / (WATER_ATTENUATION_PER_MM * pixel_mm))
@@ -179,14 +180,6 @@ def filtered_back_projection(
 def filter_length(detectors: int) -> int:
     """Samples of the Fourier transform that filters a view: a power of two, long enough that nothing wraps round."""
     return max(64, 1 << int(np.ceil(np.log2(2 * detectors))))
-
-
-def reconstruct(
-    integrals: FloatArray, *, pixel_mm: float, kernel: str, cutoff: float = 1.0, device: str = "cpu"
-) -> FloatArray:
-    """Filtered back-projection to HU, float32 (side, side), side = number of detector elements."""
-    images = filtered_back_projection(integrals, pixel_mm=pixel_mm, kernel=kernel, cutoff=cutoff, device=device)
-    return images + np.float32(AIR_HU)
 
 
 def unit_noise(integrals: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -260,37 +253,30 @@ def acquire(
     draws, each repeat is an acquisition of its own. ValueError where the views cannot be divided."""
     one = protocol.of_one(repeats)
     expected = expected_counts(scan.integrals, protocol.photons)
-    truth = scan.image(scan.integrals[None], scan.beam, protocol, device)[0]
     if protocol.split == "views":
-        beams = [scan.beam.views(part, repeats) for part in range(repeats)]
-        clean = np.concatenate(
-            [scan.image(scan.integrals[None, :, n::repeats], beam, protocol, device) for n, beam in enumerate(beams)]
-        )
-    made = []
-    for _ in range(realisations):
-        if protocol.split == "views":
-            whole = _integrals(count(expected, generator), protocol, generator)
-            made += [scan.image(whole[None, :, n::repeats], beam, protocol, device) for n, beam in enumerate(beams)]
-            continue
-        if protocol.split == "counts":
-            parts = thin(count(expected, generator), repeats, generator)
-        else:
-            parts = np.stack([count(expected, generator) for _ in range(repeats)])
-        made.append(scan.image(_integrals(parts, one, generator), scan.beam, protocol, device))
-    images = np.concatenate(made)
-    same = np.concatenate([clean] * realisations) if protocol.split == "views" else np.broadcast_to(truth, images.shape)
-    return CtRepeats(repeats=images, truth=truth, clean=same)
+        whole = np.stack([_integrals(count(expected, generator), protocol, generator) for _ in range(realisations)])
+        return _by_views(scan, protocol, whole, repeats=repeats, device=device)
+    if protocol.split == "counts":
+        parts = [part for _ in range(realisations) for part in thin(count(expected, generator), repeats, generator)]
+    else:
+        parts = [count(expected, generator) for _ in range(realisations * repeats)]
+    measured = [scan.integrals, *(_integrals(counts, one, generator) for counts in parts)]
+    images = scan.image(np.stack(measured), scan.beam, protocol, device)
+    return CtRepeats(repeats=images[1:], truth=images[0], clean=np.broadcast_to(images[0], images[1:].shape))
 
 
-def low_dose_repeats(
-    slice_hu: FloatArray,
-    *,
-    pixel_mm: float,
-    protocol: CtProtocol,
-    repeats: int,
-    generator: np.random.Generator,
-    device: str = "cpu",
-) -> CtRepeats:
-    """Independent low-dose scans of one slice, (rows, columns) as given."""
-    scan = sinogram(slice_hu, pixel_mm=pixel_mm, protocol=protocol, device=device)
-    return acquire(scan, protocol, repeats=repeats, generator=generator, device=device)
+def _by_views(scan: Sinogram, protocol: CtProtocol, measured: FloatArray, *, repeats: int, device: str) -> CtRepeats:
+    """(acquisitions, detector, view) → every repeats-th view of each, and the same of the noiseless projections."""
+    stack = np.concatenate([scan.integrals[None], measured])
+    parts = [
+        scan.image(stack[:, :, first::repeats], scan.beam.views(first, repeats), protocol, device)
+        for first in range(repeats)
+    ]
+    images = np.stack(parts, axis=1)  # (1 + acquisitions, parts, …)
+    shape = (-1, *images.shape[2:])
+    return CtRepeats(
+        repeats=images[1:].reshape(shape),
+        # Back-projection is a mean over views, so the mean of the parts is the image of all views.
+        truth=images[0].mean(axis=0),
+        clean=np.concatenate([images[0]] * len(measured)),
+    )

@@ -15,6 +15,7 @@ Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 AIR_SHARE = 0.05  # of the brightest signal: below it is air
 TISSUE_SHARE = 0.3
+LEAST_PAIRS = 100  # of neighbours; fewer say nothing of a correlation
 
 
 def mr_figures(made: MrRepeats, protocol: MrProtocol) -> list[Figure]:
@@ -71,14 +72,14 @@ def _magnitude_figures(
 
 
 def _lag_figures(noise: Array, where: BoolArray, lags: tuple[float, float]) -> list[Figure]:
-    inside = noise[..., where]
-    if not inside.size:
+    pairs = [where & np.roll(where, 1, axis=axis) for axis in (-1, -2)]
+    if min(np.count_nonzero(both) for both in pairs) < LEAST_PAIRS:
         return []
+    inside = noise[..., where]
     centred = np.where(where, noise - inside.mean(), 0.0)
     found = []
-    for axis in (-1, -2):
+    for axis, both in zip((-1, -2), pairs, strict=True):
         other = np.roll(centred, 1, axis=axis)
-        both = where & np.roll(where, 1, axis=axis)
         found.append(float(np.mean((centred * other)[..., both]) / max(inside.var(), 1e-30)))
     return [
         Figure(name="lag-1 along rows", measured=found[0], expected=lags[0]),

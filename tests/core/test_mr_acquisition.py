@@ -46,6 +46,12 @@ def test_magnitudes_have_the_moments_of_theory(changes: dict) -> None:
             assert figure.measured == pytest.approx(figure.expected, abs=0.03)
 
 
+def test_where_no_tissue_stands_above_the_noise_no_correlation_is_told() -> None:
+    figures = measured(MrProtocol(sigma=300.0, coils=8), repeats=2)
+    assert not [name for name in figures if name.startswith("lag-1")]
+    assert np.isfinite([figure.measured for figure in figures.values()]).all()
+
+
 def test_averages_are_taken_before_the_magnitude() -> None:
     one, four = (measured(MrProtocol(sigma=60.0, averages=n))["mean of air above its signal"] for n in (1, 4))
     assert one.measured / four.measured == pytest.approx(2, rel=0.03)  # of magnitudes, the mean would not change
