@@ -30,6 +30,7 @@ from medn2n.log import keyed_id, logger
 
 FloatArray = npt.NDArray[np.float32]
 SCHEMA = "medn2n.simulation/1"
+MOST_STREAKS = 0.2  # of the noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,28 +76,37 @@ def ct_simulation(
         projector = "astra" if astra_is_installed() else "own"
     asked = ct_physics.CtProtocol(photons=photons or 1.0, projector=projector, **protocol)
     asked.of_one(repeats)  # views that do not divide are an error of the call
-    if dose is not None and not 0.0 < dose < 1.0:
-        raise ValueError(f"dose: expected a fraction between 0 and 1, found {dose:g}")
 
     def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
         scans, middle = _projected(volume, asked)
         body = ct_figures.body_of(volume.voxels[:, :, middle])
-        settings: dict[str, Any] = {"dose": dose, "repeats": repeats, "realisations": realisations}
+        own = noise_sigma(volume.voxels, volume.padding)  # all repeats share it
         done = asked
         if dose is not None:
-            own = noise_sigma(volume.voxels, volume.padding)
             photons = ct_figures.photons_for_dose(dose, own, scans[middle], asked, body, repeats=repeats)
-            done, settings["own_noise_hu"] = replace(asked, photons=photons), own
+            done = replace(asked, photons=photons)
         made = [
             ct_physics.acquire(scan, done, repeats=repeats, realisations=realisations, generator=generator)
             for scan in scans
         ]
         figures = ct_figures.ct_figures(scans[middle], done, made[middle], body, repeats=repeats)
-        volumes = _volumes([(drawn.repeats, drawn.truth) for drawn in made])
-        settings |= {**asdict(done), "figures_of_slice": middle}
-        return Simulated(parts={"": volumes}, settings=settings, figures=figures)
+        _warn_of_streaks(figures)
+        settings = {"dose": dose, "own_noise_hu": own, "repeats": repeats, "realisations": realisations, **asdict(done)}
+        settings["figures_of_slice"] = middle
+        parts = {"": _volumes([(drawn.repeats, drawn.truth) for drawn in made])}
+        return Simulated(parts=parts, settings=settings, figures=figures)
 
     return simulate
+
+
+def _warn_of_streaks(figures: Sequence[Figure]) -> None:
+    """Repeats of few views each show streaks that differ: to a network, signal that the target does not have."""
+    measured = {figure.name: figure.measured or 0.0 for figure in figures}
+    streaks, noise = measured.get("streaks of fewer views", 0.0), measured["noise in the body"]
+    if streaks > MOST_STREAKS * noise:
+        logger.warning(
+            "Fewer views a repeat make streaks of %.3g HU beside noise of %.3g. Give more --views.", streaks, noise
+        )
 
 
 def _projected(volume: Volume, protocol: ct_physics.CtProtocol) -> tuple[list[ct_physics.Sinogram], int]:

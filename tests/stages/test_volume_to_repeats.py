@@ -138,6 +138,13 @@ def test_undersampled_mr_has_no_noise_unless_asked(call: Call, mr: Path) -> None
     assert error["measured"] == pytest.approx(error["expected"], rel=0.3)
 
 
+@pytest.mark.parametrize(("views", "warned"), [(32, True), (400, False)])
+def test_streaks_of_too_few_views_are_told(call: Call, ct: Path, views: int, warned: bool) -> None:
+    done = call("simulate", "ct", ct, "-o", ct.parent / "made", "--split", "views", "--views", views)
+    assert done.code == 0
+    assert ("Give more --views" in done.err) == warned
+
+
 def test_json_for_programs(call: Call, mr: Path) -> None:
     done = call("-q", "simulate", "mr", mr, "-o", mr.parent / "made", "--json")
     (series,) = json.loads(done.out)
