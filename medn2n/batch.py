@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medn2n.core.catalogue import Series
 from medn2n.core.provenance import Provenance
@@ -25,7 +25,7 @@ from medn2n.log import logger
 from medn2n.places import check_space, find_places
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
-from medn2n.stages.volume_to_denoised import Denoiser
+from medn2n.stages.volume_to_denoised import Denoiser, noise_of_magnitude
 
 PICTURES_A_SERIES = 3
 MOST_CLIPPED = 1e-4  # share of voxels; more are no stray peaks, but a stored range that does not fit
@@ -40,11 +40,14 @@ PHOTOGRAPH = "A photograph: denoised only by a model of photographs that --model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line of `medn2n denoise` says. modality: "CT", "MR" or ""."""
+    """What the command line of `medn2n denoise` says. modality: "CT", "MR" or "". sigma: noise of MR magnitudes in the
+    scan's unit, for rician "correct"; None: measured."""
 
     model: str = "auto"
     modality: str = ""
     strength: float = 1.0
+    rician: Literal["keep", "correct"] = "keep"
+    sigma: float | None = None
     dtype: Dtype = "same"
     format: Format = "same"
     device: str = "auto"
@@ -113,6 +116,10 @@ def _check_model(options: Options) -> bool:
     """UsageError where strength or model cannot be; else whether the model is one of photographs."""
     if not 0.0 <= options.strength <= 1.0:
         raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
+    if options.sigma is not None and options.rician == "keep":
+        raise UsageError("--sigma is for --rician correct. Give both, or neither.")
+    if options.rician == "correct" and options.modality == "CT":
+        raise UsageError("--rician correct is for MR magnitude images, --modality says CT.")
     if options.model != "auto":
         try:
             find_bundle(options.model)
@@ -159,7 +166,8 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     info = denoiser.bundle.info
     if run.photos and series.format != "photo":
         raise ModelError("WRONG_MODEL", f"Model {info.name} was trained for photographs, this is a scan.")
-    provenance = denoiser.provenance(strength=options.strength)
+    rician = info.modality == "MR" and options.rician == "correct"
+    provenance = denoiser.provenance(strength=options.strength, rician=rician, sigma=options.sigma)
     record = _identified(run, series, record, denoiser, provenance)
     earlier = run.before.get(series.id)
     if earlier is not None and earlier.same_result(record) and all((run.output / f).is_file() for f in earlier.outputs):
@@ -172,7 +180,8 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         planned_files(volume, run.output, format=options.format, relative_to=run.base, dtype=options.dtype)
         record = replace(record, status="done", reason="Dry run: would be denoised.")
         return record, DenoisedSeries(id=series.id, status="done", reason=record.reason, model=info.name)
-    after = denoiser(volume, strength=options.strength)
+    sigma = (options.sigma or noise_of_magnitude(volume)) if rician else None
+    after = denoiser(volume, strength=options.strength, rician_sigma=sigma)
     written = save(
         after,
         run.output,

@@ -18,10 +18,13 @@ from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
 from medn2n.cli_options import (
     EquipmentOption,
+    FormatOption,
     KeepPrivate,
     LicenceOption,
     Modality,
+    RicianOption,
     RootOption,
+    SigmaOption,
     SourceOption,
     SyntaxOption,
     UidOption,
@@ -161,9 +164,9 @@ def denoise(
     modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
     strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
     dtype: Annotated[Literal["same", "float32"], typer.Option(help="Stored type of the copies.")] = "same",
-    format_: Annotated[
-        Literal["same", "dicom", "nifti"], typer.Option("--format", help="nifti writes one file a volume.")
-    ] = "same",
+    format_: FormatOption = "same",
+    rician: RicianOption = "keep",
+    sigma: SigmaOption = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor cores to use.", min=1)] = None,
     memory: Annotated[float | None, typer.Option(help="GB that the network may take at once.", min=0.1)] = None,
@@ -183,9 +186,9 @@ def denoise(
 
     dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
     options = batch.Options(
-        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_,
-        device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run, overwrite=overwrite,
-        report=not no_report,
+        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_, rician=rician,
+        sigma=sigma, device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run,
+        overwrite=overwrite, report=not no_report,
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,40 +21,80 @@ Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes
 Seed = Annotated[int, typer.Option(help="Every draw follows from it.")]
 
 
+Repeats = Annotated[int, typer.Option(help="Independent copies.", min=1)]
+
+
 @simulate_app.command("ct")
 def simulate_ct(
     scans: Annotated[Path, typer.Argument(help="A CT scan, series folder or tree.")],
     output: Out,
-    photons: Annotated[float, typer.Option(help="Photons a ray without object.", min=1)] = 2e5,
+    photons: Annotated[
+        float | None, typer.Option(help="Photons a ray without object; 2e5 if not given.", min=1)
+    ] = None,
+    dose: Annotated[
+        float | None, typer.Option(help="Instead: share of the scan's own dose, told by its noise.", min=0.01, max=0.99)
+    ] = None,
+    electronic: Annotated[float, typer.Option(help="Read-out noise, in photons.", min=0)] = 5.0,
     kernel: Annotated[str, typer.Option(help="ramp, shepp-logan, cosine, hamming or hann.")] = "hann",
-    cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=1)] = 1.0,
-    views: Annotated[int, typer.Option(help="Projections over half a turn.", min=16)] = 492,
-    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=4)] = 1.0,
+    geometry: Annotated[str, typer.Option(help="parallel or fan.")] = "parallel",
+    views: Annotated[int, typer.Option(help="Projections: half a turn if parallel, a turn if fan.", min=16)] = 492,
+    source_mm: Annotated[float, typer.Option(help="Fan: from source to axis.", min=1)] = 595.0,
+    detector_mm: Annotated[
+        float | None, typer.Option(help="Element at the axis; a pixel if not given.", min=0.01)
+    ] = None,
+    projector: Annotated[str, typer.Option(help="own, astra, or auto: ASTRA where it is installed.")] = "own",
+    split: Annotated[str, typer.Option(help="How repeats arise: draws, or counts or views of one scan.")] = "draws",
+    repeats: Repeats = 2,
+    realisations: Annotated[int, typer.Option(help="Scans of each slice, each with --repeats copies.", min=1)] = 1,
     seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Low-dose CT: projection, photon counting, filtered back-projection."""
-    from medn2n.verbs import simulate
-
-    simulate(
-        "CT", scans, output, seed=seed, photons=photons, kernel=kernel, cutoff=cutoff, views=views, repeats=repeats
-    )
-    print(f"{output / 'manifest.json'}")
+    if photons is not None and dose is not None:
+        raise UsageError("--photons and --dose contradict each other.")
+    if photons is None and dose is None:
+        photons = 2e5
+    _simulate(
+        "CT", scans, output, as_json, seed=seed, photons=photons, dose=dose,
+        electronic_sigma=electronic, kernel=kernel, cutoff=cutoff, geometry=geometry, views=views, source_mm=source_mm,
+        detector_mm=detector_mm, projector=projector, split=split, repeats=repeats, realisations=realisations,
+    )  # fmt: skip
 
 
 @simulate_app.command("mr")
 def simulate_mr(
     scans: Annotated[Path, typer.Argument(help="An MR scan, series folder or tree.")],
     output: Out,
-    snr: Annotated[float, typer.Option(help="Bright tissue over noise.", min=0.1)] = 15.0,
+    snr: Annotated[
+        float | None, typer.Option(help="Bright tissue over noise; 15, and with --undersample no noise.", min=0.1)
+    ] = None,
+    coils: Annotated[int, typer.Option(help="Receiver coils; root of the sum of squares.", min=1)] = 1,
+    averages: Annotated[int, typer.Option(help="Acquisitions averaged before the magnitude.", min=1)] = 1,
     zero_fill: Annotated[float, typer.Option(help="Share of k-space acquired.", min=0.1, max=1)] = 1.0,
-    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    image: Annotated[str, typer.Option(help="magnitude, or complex: real and imaginary files.")] = "magnitude",
+    undersample: Annotated[str, typer.Option(help="none, or bspec: random frequencies, a tenth of them.")] = "none",
+    repeats: Repeats = 2,
     seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
-    """Noisy MR: complex Gaussian noise in k-space, magnitude images."""
+    """Noisy MR: complex Gaussian noise in k-space, magnitude or complex images."""
+    if snr is None and undersample == "none":
+        snr = 15.0
+    _simulate(
+        "MR", scans, output, as_json, seed=seed, snr=snr, coils=coils, averages=averages, zero_fill=zero_fill,
+        image=image, undersample=undersample, repeats=repeats,
+    )  # fmt: skip
+
+
+def _simulate(modality: str, scans: Path, folder: Path, as_json: bool, **settings: Any) -> None:
+    from medn2n.tables import simulation_json, simulation_table
     from medn2n.verbs import simulate
 
-    simulate("MR", scans, output, seed=seed, snr=snr, zero_fill=zero_fill, repeats=repeats)
-    print(f"{output / 'manifest.json'}")
+    _, done = simulate(modality, scans, folder, **settings)
+    print(json.dumps(simulation_json(done), indent=1) if as_json else simulation_table(done))
+    if not as_json:
+        print(f"{folder / 'manifest.json'}")
 
 
 @models_app.command("list")

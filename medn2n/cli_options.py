@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
+FormatOption = Annotated[
+    Literal["same", "dicom", "nifti"],
+    typer.Option("--format", help="nifti writes one file a volume."),
+]
 UidOption = Annotated[
     Literal["deterministic", "random"],
     typer.Option("--uid", help="deterministic: the same call gives the same identifiers."),
@@ -18,6 +22,14 @@ SyntaxOption = Annotated[
 EquipmentOption = Annotated[
     Literal["minimal", "full"],
     typer.Option("--equipment", help="full: model, version and time too; some converters take them for the scanner's."),
+]
+RicianOption = Annotated[
+    Literal["keep", "correct"],
+    typer.Option("--rician", help="MR magnitude: take off what noise adds to the mean of weak signal."),
+]
+SigmaOption = Annotated[
+    float | None,
+    typer.Option("--sigma", help="Its noise, in the scan's unit; measured if not given.", min=1e-12),
 ]
 KeepPrivate = Annotated[
     list[str] | None,

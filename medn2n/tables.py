@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medn2n.pair_benchmark import PairBenchmark
     from medn2n.sample_benchmark import SampleBenchmark
     from medn2n.stages.scans_to_report import Evaluation
+    from medn2n.stages.volume_to_repeats import SimulatedSeries
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -33,6 +34,28 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     ]
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join(lines)
+
+
+def simulation_table(done: Sequence[SimulatedSeries]) -> str:
+    """One table a simulated series: what was measured in one slice, its standard error, and what theory expects."""
+    tables = []
+    for series in done:
+        rows: list[tuple[str, ...]] = [("series " + series.id, "measured", "error", "expected", "unit")]
+        rows += [
+            (figure.name, *(_figure(value) for value in (figure.measured, figure.error, figure.expected)), figure.unit)
+            for figure in series.figures
+        ]
+        tables.append(aligned(rows, right=(1, 2, 3)))
+    return "\n\n".join(tables)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+
+
+def simulation_json(done: Sequence[SimulatedSeries]) -> list[dict[str, Any]]:
+    """What simulation.json holds of each series."""
+    return [dataclasses.asdict(series) for series in done]
 
 
 def catalogue_table(found: Catalogue) -> str:

@@ -22,7 +22,7 @@ from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.image_to_repeats import CorruptionPlan, corrupt_repeats
 from medn2n.stages.repeats_to_page import write_repeats_page
 from medn2n.stages.scans_to_report import Evaluation
-from medn2n.stages.volume_to_repeats import ct_simulation, mr_simulation, simulate_repeats
+from medn2n.stages.volume_to_repeats import SimulatedSeries, ct_simulation, mr_simulation, simulate_repeats
 
 
 def pair_scans(
@@ -46,20 +46,13 @@ def pair_scans(
         raise UsageError("SCANS is not a folder. Give the folder that holds the scans.")
     if root and not re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", root):
         raise UsageError("--root is an environment variable, written as '$MEDN2N_DATA'.")
-    found = catalogue(scans, modality=modality)
-    if not singles:
-        found = found.without_photographs()
+    everything = catalogue(scans, modality=modality)
+    found = everything if singles else everything.without_photographs()
     manifest, decisions = find_repeats(
-        found,
-        scans,
-        name="repeats" if output is None else output.stem,
+        found, scans, name="repeats" if output is None else output.stem,
         declaration=None if declare is None else read_declaration(declare),
-        modality=modality,
-        singles=singles,
-        manifest_root=root,
-        source=source,
-        licence=licence,
-    )
+        modality=modality, singles=singles, manifest_root=root, source=source, licence=licence,
+    )  # fmt: skip
     if output is not None:
         # References from the manifest's own folder, where MONAI looks for them too.
         below = "." if root else Path(os.path.relpath(scans.resolve(), output.resolve().parent)).as_posix()
@@ -81,16 +74,19 @@ def _below(manifest: Manifest, folder: str) -> Manifest:
     return manifest.model_copy(update=splits)
 
 
-def simulate(modality: str, scans: Path, output: Path, *, seed: int, repeats: int, **settings: Any) -> Manifest:
-    """Simulated repeats of every series of `modality` below `scans` into `output`, with their manifest."""
+def simulate(
+    modality: str, scans: Path, output: Path, *, seed: int, **settings: Any
+) -> tuple[Manifest, list[SimulatedSeries]]:
+    """Simulated repeats of every series of `modality` below `scans` into `output`, their manifest, and what was
+    measured of each beside theory. settings: of `ct_simulation` or `mr_simulation`."""
     if not scans.exists():
         raise UsageError("The scan does not exist. Give a scan file, a series folder or a tree.")
-    description = f"simulated {modality}: " + ", ".join(f"{key} {value}" for key, value in settings.items())
+    said = {key: value for key, value in settings.items() if value is not None}
+    description = f"simulated {modality}: " + ", ".join(f"{key} {value}" for key, value in said.items())
     try:
-        make = ct_simulation if modality == "CT" else mr_simulation
-        simulation = make(repeats=repeats, **settings)
+        simulation = (ct_simulation if modality == "CT" else mr_simulation)(**settings)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{error}.") from None
     root = scans if scans.is_dir() else scans.parent
     return simulate_repeats(
         catalogue(scans, modality=""), root, modality=modality, simulation=simulation, output=output, seed=seed,

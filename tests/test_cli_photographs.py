@@ -106,11 +106,16 @@ def test_a_model_learned_from_corrupted_photographs_denoises_them(tmp_path: Path
     assert statuses(record) == {"done": 2}
 
 
-def test_repeats_are_not_looked_for_among_photographs(mixed: Path, tmp_path: Path, call: Call) -> None:
-    done = call("pair", mixed, "-o", tmp_path / "manifest.json", "--singles", "--no-report")
-    assert done.code == 0
+@pytest.mark.parametrize("singles", [False, True])
+def test_photographs_are_singles_and_no_repeats_are_looked_for_among_them(
+    mixed: Path, tmp_path: Path, call: Call, singles: bool
+) -> None:
+    done = call("pair", mixed, "-o", tmp_path / "manifest.json", "--no-report", *(["--singles"] if singles else []))
+    assert done.code == (0 if singles else 4)
     manifest = read_manifest(tmp_path / "manifest.json")
-    assert [group.modality for group in [*manifest.training, *manifest.validation, *manifest.test]] == ["CT"]
+    groups = [*manifest.training, *manifest.validation, *manifest.test]
+    assert sorted(group.modality for group in groups) == (["CT", "PHOTO", "PHOTO"] if singles else [])
+    assert all(len(group.image) == 1 and group.check.verdict == "unchecked" for group in groups)
 
 
 def test_evaluation_counts_photographs_against_white(tmp_path: Path, call: Call, photo_bundle: Path) -> None:

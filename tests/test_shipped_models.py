@@ -134,13 +134,9 @@ def low_dose(image: FloatArray, pixel_mm: float, sigma: float) -> tuple[Volume, 
         ct_physics.unit_noise(integrals, generator), pixel_mm=pixel_mm, kernel="hann"
     )
     photons = ct_physics.photons_for(sigma, integrals, float(unit[window][image > -300].std()))
-    made = ct_physics.low_dose_repeats(
-        image,
-        pixel_mm=pixel_mm,
-        protocol=ct_physics.CtProtocol(photons=photons),
-        repeats=1,
-        generator=generator,
-    )
+    protocol = ct_physics.CtProtocol(photons=photons)
+    scan = ct_physics.sinogram(image, pixel_mm=pixel_mm, protocol=protocol)
+    made = ct_physics.acquire(scan, protocol, repeats=1, generator=generator)
     affine = np.diag([pixel_mm, pixel_mm, 5.0, 1.0])
     noisy = np.ascontiguousarray(made.repeats[0][..., None])
     return Volume(voxels=noisy, affine=affine, unit="HU", modality="CT", padding=None), made.truth[..., None]

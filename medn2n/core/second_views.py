@@ -19,6 +19,7 @@ from torch import Tensor
 
 from medn2n.config import Recipe
 from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, corruption_of
+from medn2n.core.textured_noise import textured_noise
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -111,19 +112,11 @@ class AddNoised(MapTransform):  # type: ignore[misc]
         self.alpha = alpha
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        noise = textured_noise(data["noise"], tuple(data["input"].shape), np.random.default_rng(data["seed"]))
-        return {**data, "input": data["input"] + self.alpha * noise}
-
-
-def textured_noise(kernel: Tensor, shape: tuple[int, ...], generator: np.random.Generator) -> Tensor:
-    """Gaussian noise (C,I,J) or (C,I,J,K), float32, under an in-plane kernel (S,S), S odd, whose energy is its
-    variance; planes are independent of each other."""
-    grow = kernel.shape[0] - 1
-    planes = (shape[0], *shape[3:])
-    white = generator.standard_normal((*planes, shape[1] + grow, shape[2] + grow), dtype=np.float32)
-    flat = torch.from_numpy(white).reshape(-1, 1, *white.shape[-2:])
-    smooth = torch.nn.functional.conv2d(flat, kernel[None, None]).reshape(*planes, *shape[1:3])
-    return smooth.movedim(1, -1).contiguous() if len(shape) == 4 else smooth
+        image = data["input"]  # (C,I,J), or (1,I,J,K) whose planes are drawn first
+        planes = image if image.dim() == 3 else image[0].movedim(-1, 0)
+        noise = textured_noise(data["noise"].numpy(), tuple(planes.shape), np.random.default_rng(data["seed"]))
+        noisier = planes + self.alpha * torch.from_numpy(noise)
+        return {**data, "input": noisier if image.dim() == 3 else noisier.movedim(0, -1)[None].contiguous()}
 
 
 class SubsamplePaird(MapTransform):  # type: ignore[misc]

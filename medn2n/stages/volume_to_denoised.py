@@ -8,14 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 import medn2n
+from medn2n.config import AddedNoise
 from medn2n.core import tiling
 from medn2n.core.background import masked_background, measured_air
 from medn2n.core.intensity import fit_scale
+from medn2n.core.noise import is_magnitude
+from medn2n.core.noise_texture import noise_kernel
 from medn2n.core.provenance import Provenance
+from medn2n.core.rician import magnitude_sigma, signal_from_mean
+from medn2n.core.textured_noise import corrected_for_added, textured_noise
 from medn2n.core.volume import Volume
 from medn2n.engines.contract import Engine, cuda_is_present
-from medn2n.errors import ModelError
+from medn2n.errors import InputError, ModelError
 from medn2n.formats.bundle_dir import OPENVINO, Bundle, read_bundle
+from medn2n.log import logger
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -62,14 +68,19 @@ class Denoiser:
         engine = TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads)
         return cls(bundle, engine, memory_gb=memory_gb)
 
-    def provenance(self, *, strength: float = 1.0) -> Provenance:
-        """What a written copy says of how it was made, and what its identifiers are derived from."""
+    def provenance(self, *, strength: float = 1.0, rician: bool = False, sigma: float | None = None) -> Provenance:
+        """What a written copy says of how it was made, and what its identifiers are derived from. rician: what noise
+        adds to weak magnitudes is taken off, the noise being `sigma`, or measured."""
         parameters = {"strength": strength, "engine": self.engine.name, "medn2n": medn2n.__version__}
+        if rician:
+            parameters |= {"rician": "correct", "sigma": "measured" if sigma is None else sigma}
         return Provenance(model=self.bundle.info.name, model_sha256=self.bundle.sha256, parameters=parameters)
 
-    def __call__(self, volume: Volume, *, strength: float = 1.0) -> Volume:
+    def __call__(self, volume: Volume, *, strength: float = 1.0, rician_sigma: float | None = None) -> Volume:
         """The denoised volume: same shape, unit, geometry and source. strength 0 gives the input, 1 the network's
-        output. Padding and masked background come back unchanged. Each time frame is denoised by itself."""
+        output. rician_sigma: noise (of the real part, in the scan's unit) of a magnitude image, whose mean the network
+        learned; the answer is then the signal that has this mean (`core.rician`), and a scan with negative values is
+        refused. Padding and masked background come back unchanged. Each time frame is denoised by itself."""
         info = self.bundle.info
         if volume.modality and volume.modality != info.modality:
             raise ModelError(
@@ -80,11 +91,21 @@ class Denoiser:
         voxels = volume.voxels[..., None] if volume.voxels.ndim == 3 else volume.voxels
         padding = np.zeros(voxels.shape, bool) if volume.padding is None else volume.padding.reshape(voxels.shape)
         pixel_mm = max(volume.spacing_mm[:2])
-        frames = [self._frame(voxels[..., t], padding[..., t], pixel_mm, strength) for t in range(voxels.shape[3])]
+        if rician_sigma is not None:
+            _check_magnitude(volume)
+        frames = [
+            self._frame(voxels[..., t], padding[..., t], pixel_mm, strength, rician_sigma)
+            for t in range(voxels.shape[3])
+        ]
         return volume.with_voxels(np.stack(frames, axis=3).reshape(volume.voxels.shape))
 
     def _frame(
-        self, voxels: FloatArray, padding: npt.NDArray[np.bool_], pixel_mm: float, strength: float
+        self,
+        voxels: FloatArray,
+        padding: npt.NDArray[np.bool_],
+        pixel_mm: float,
+        strength: float,
+        rician_sigma: float | None,
     ) -> FloatArray:
         scaling = self.bundle.info.scaling
         # Padding, and what is not a number, is no measurement: the network sees air in its place.
@@ -99,18 +120,39 @@ class Denoiser:
         seen = image
         if self.bundle.info.modality == "MR":
             seen = measured_air(image, untouched, pixel_mm=pixel_mm, generator=np.random.default_rng(0))
-        removed = scale.to_network(seen) - self._run_both_ways(scale.to_network(seen))
-        result = image - np.float32(strength * scale.scale) * removed
+        removed = scale.to_network(seen) - self._answer(scale.to_network(seen))
+        removed *= np.float32(scale.scale)
+        if rician_sigma is not None:
+            removed = image - signal_from_mean(np.maximum(image - removed, 0.0), rician_sigma).astype(np.float32)
+        result = image - np.float32(strength) * removed
         # Nothing lies below air, or below the scanner's own floor (often −1024 HU); a network may undershoot a little.
         result = np.maximum(result, min(air, float(image.min())))
         final: FloatArray = np.where(untouched, voxels, result).astype(np.float32)
         return final
 
+    def _answer(self, image: FloatArray) -> FloatArray:
+        """What the model says of (I,J,K) in network units. One that learned from scans with noise added adds as much,
+        some times, and corrects for it (`core.textured_noise`)."""
+        if self.bundle.info.recipe.get("pairs") != "added_noise":
+            return self._run_both_ways(image)
+        added = AddedNoise.model_validate(self.bundle.info.recipe["added_noise"])
+        kernel, generator = noise_kernel(image), np.random.default_rng(0)
+        total = np.zeros_like(image)
+        for _ in range(added.draws):
+            noise = textured_noise(kernel, image.transpose(2, 0, 1).shape, generator).transpose(1, 2, 0)
+            noisier = image + np.float32(added.alpha) * noise
+            total += corrected_for_added(self._run_both_ways(noisier), noisier, added.alpha)
+        return total / np.float32(added.draws)
+
     def _run_both_ways(self, image: FloatArray) -> FloatArray:
         """The mean of what the network makes of the image and of its mirror image (turned back), since anatomy has no
-        preferred side: 0.2 dB on a head, for twice the time (geometric self-ensemble, Lim 2017)."""
+        preferred side: 0.2 dB on a head, for twice the time (geometric self-ensemble, Lim 2017). A network that was
+        never shown mirror images, as of pictures with lettering, sees none."""
+        straight = self._run(image)
+        if not self.bundle.info.recipe.get("samples", {}).get("flip", True):
+            return straight
         mirrored = self._run(np.ascontiguousarray(image[::-1]))[::-1]
-        return np.asarray((self._run(image) + mirrored) / 2, dtype=np.float32)
+        return np.asarray((straight + mirrored) / 2, dtype=np.float32)
 
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
@@ -139,3 +181,26 @@ def _with_neighbours(image: FloatArray, count: int) -> FloatArray:
     stack = np.pad(np.ascontiguousarray(image.transpose(2, 0, 1)), ((count, count), (0, 0), (0, 0)), mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(stack, 2 * count + 1, axis=0, writeable=True)
     return np.moveaxis(around, -1, 1)
+
+
+def noise_of_magnitude(volume: Volume) -> float:
+    """Noise σ of a magnitude scan, measured (`core.rician.magnitude_sigma`) in its middle frame, in its unit.
+    InputError NOT_MAGNITUDE where there are negative values, NO_NOISE where nothing can be measured."""
+    _check_magnitude(volume)
+    voxels, padding = volume.voxels, volume.padding
+    if voxels.ndim == 4:
+        middle = voxels.shape[3] // 2
+        voxels, padding = voxels[..., middle], None if padding is None else padding[..., middle]
+    sigma = magnitude_sigma(voxels, padding)
+    if sigma <= 0.0:
+        raise InputError("NO_NOISE", "No noise could be measured in this scan. Give it with --sigma, or --rician keep.")
+    logger.info("noise for --rician correct, measured: %.4g", sigma)
+    return sigma
+
+
+def _check_magnitude(volume: Volume) -> None:
+    if not is_magnitude(volume.voxels, volume.padding):
+        raise InputError(
+            "NOT_MAGNITUDE",
+            "This scan has negative values, so it is no magnitude image. Denoise it with --rician keep.",
+        )

@@ -1,109 +1,203 @@
 """Volume → simulated repeats: K noisy copies of a scan, the truth without the added noise, and a ready manifest.
 
 Every copy has fresh noise, is written as float32 NIfTI (quantising or clipping a target would shift its mean), and its
-seed, dose and measured noise level are recorded.
+seed, dose and measured noise level are recorded, in the manifest and beside what theory expects in simulation.json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core import ct_physics, mr_physics
+from medn2n.core import ct_figures, ct_physics, mr_acquisition
 from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.ct_astra import astra_is_installed
+from medn2n.core.mr_figures import mr_figures
+from medn2n.core.noise import noise_sigma
+from medn2n.core.noise_figures import Figure
 from medn2n.core.volume import Volume
-from medn2n.errors import NothingToDo
-from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_manifest
+from medn2n.errors import NothingToDo, UsageError
+from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_json, write_manifest
 from medn2n.formats.nifti import encode_new, gzipped
 from medn2n.formats.results import write_whole
 from medn2n.formats.scan import load_series
 from medn2n.log import keyed_id, logger
 
 FloatArray = npt.NDArray[np.float32]
-# (volume, generator) → repeats (R,I,J,K) and truth (I,J,K)
-Simulation = Callable[[Volume, np.random.Generator], tuple[FloatArray, FloatArray]]
+SCHEMA = "medn2n.simulation/1"
+MOST_STREAKS = 0.2  # of the noise
 
 
-def ct_simulation(*, photons: float, kernel: str, cutoff: float, views: int, repeats: int) -> Simulation:
-    """Low-dose CT of every slice (core.ct_physics): a fresh measurement for each repeat."""
-    protocol = ct_physics.CtProtocol(photons=photons, kernel=kernel, cutoff=cutoff, views=views)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """One scan's simulation. parts: name of each image that a repeat consists of ("" where it is one) → repeats
+    (R,I,J,K) and truth (I,J,K). settings: all that was decided for it. figures: measured beside expected, in one
+    slice."""
 
-    def simulate(volume: Volume, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        pixel_mm = (volume.spacing_mm[0] + volume.spacing_mm[1]) / 2
+    parts: Mapping[str, tuple[FloatArray, FloatArray]]
+    settings: Mapping[str, Any]
+    figures: Sequence[Figure]
+
+
+Simulation = Callable[[Volume, np.random.Generator], Simulated]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSeries:
+    """What simulation.json says of one series. seed: from which numpy's generator was made."""
+
+    id: str
+    seed: tuple[int, int]
+    shape: tuple[int, ...]
+    settings: Mapping[str, Any]
+    figures: Sequence[Figure]
+
+
+def ct_simulation(
+    *,
+    photons: float | None = None,
+    dose: float | None = None,
+    repeats: int = 2,
+    realisations: int = 1,
+    projector: str = "own",
+    **protocol: Any,
+) -> Simulation:
+    """Low-dose CT of every slice (core.ct_physics). photons a ray, or dose: the share of the scan's own dose at which
+    it is to look taken; its own dose follows from the noise measured in its flat tissue. projector "auto": ASTRA where
+    it is installed. ValueError where the settings cannot be."""
+    if (photons is None) == (dose is None):
+        raise ValueError("photons and dose: expected one of them")
+    if projector == "auto":
+        projector = "astra" if astra_is_installed() else "own"
+    asked = ct_physics.CtProtocol(photons=photons or 1.0, projector=projector, **protocol)
+    asked.of_one(repeats)  # views that do not divide are an error of the call
+
+    def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
+        scans, middle = _projected(volume, asked)
+        body = ct_figures.body_of(volume.voxels[:, :, middle])
+        own = noise_sigma(volume.voxels, volume.padding)  # all repeats share it
+        done = asked
+        if dose is not None:
+            photons = ct_figures.photons_for_dose(dose, own, scans[middle], asked, body, repeats=repeats)
+            done = replace(asked, photons=photons)
         made = [
-            ct_physics.low_dose_repeats(
-                volume.voxels[:, :, k], pixel_mm=pixel_mm, protocol=protocol, repeats=repeats, generator=generator
-            )
-            for k in range(volume.voxels.shape[2])
+            ct_physics.acquire(scan, done, repeats=repeats, realisations=realisations, generator=generator)
+            for scan in scans
         ]
-        return np.stack([m.repeats for m in made], axis=-1), np.stack([m.truth for m in made], axis=-1)
+        figures = ct_figures.ct_figures(scans[middle], done, made[middle], body, repeats=repeats)
+        _warn_of_streaks(figures)
+        settings = {"dose": dose, "own_noise_hu": own, "repeats": repeats, "realisations": realisations, **asdict(done)}
+        settings["figures_of_slice"] = middle
+        parts = {"": _volumes([(drawn.repeats, drawn.truth) for drawn in made])}
+        return Simulated(parts=parts, settings=settings, figures=figures)
 
     return simulate
 
 
-def mr_simulation(*, snr: float, zero_fill: float, repeats: int) -> Simulation:
-    """Noisy magnitude MR of every slice (core.mr_physics). snr: 99th percentile of the scan over the noise σ."""
+def _warn_of_streaks(figures: Sequence[Figure]) -> None:
+    """Repeats of few views each show streaks that differ: to a network, signal that the target does not have."""
+    measured = {figure.name: figure.measured or 0.0 for figure in figures}
+    streaks, noise = measured.get("streaks of fewer views", 0.0), measured["noise in the body"]
+    if streaks > MOST_STREAKS * noise:
+        logger.warning(
+            "Fewer views a repeat make streaks of %.3g HU beside noise of %.3g. Give more --views.", streaks, noise
+        )
 
-    def simulate(volume: Volume, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+
+def _projected(volume: Volume, protocol: ct_physics.CtProtocol) -> tuple[list[ct_physics.Sinogram], int]:
+    """The line integrals of every slice, and which slice the figures are of."""
+    pixel_mm = (volume.spacing_mm[0] + volume.spacing_mm[1]) / 2
+    slices = [np.ascontiguousarray(volume.voxels[:, :, k]) for k in range(volume.voxels.shape[2])]
+    middle = _middle_slice([float(np.mean(image > ct_figures.BODY_HU)) for image in slices])
+    return [ct_physics.sinogram(image, pixel_mm=pixel_mm, protocol=protocol) for image in slices], middle
+
+
+def mr_simulation(*, snr: float | None, repeats: int = 2, **protocol: Any) -> Simulation:
+    """Noisy MR of every slice (core.mr_acquisition). snr: 99th percentile of the scan over one acquisition's noise σ;
+    None for no noise. ValueError where the settings cannot be."""
+    asked = mr_acquisition.MrProtocol(sigma=0.0, **protocol)
+
+    def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
         signal = volume.voxels[volume.voxels > 0]
-        sigma = float(np.percentile(signal, 99)) / snr if signal.size else 0.0
-        made = [
-            mr_physics.noisy_repeats(
-                volume.voxels[:, :, k], sigma=sigma, zero_fill=zero_fill, repeats=repeats, generator=generator
-            )
-            for k in range(volume.voxels.shape[2])
-        ]
-        return np.stack([noisy for noisy, _ in made], axis=-1), np.stack([truth for _, truth in made], axis=-1)
+        sigma = float(np.percentile(signal, 99)) / snr if signal.size and snr else 0.0
+        done = replace(asked, sigma=sigma)
+        slices = [volume.voxels[:, :, k] for k in range(volume.voxels.shape[2])]
+        middle = _middle_slice([float(np.mean(image > 0)) for image in slices])
+        made = [mr_acquisition.acquire(image, done, repeats=repeats, generator=generator) for image in slices]
+        parts = {
+            name: _volumes([(drawn.repeats[:, part], drawn.truth[part]) for drawn in made])
+            for part, name in enumerate(done.parts)
+        }
+        settings = {**asdict(done), "snr": snr, "repeats": repeats, "figures_of_slice": middle}
+        return Simulated(parts=parts, settings=settings, figures=mr_figures(made[middle], done))
 
     return simulate
+
+
+def _middle_slice(shares: Sequence[float]) -> int:
+    """The slice nearest to the middle among those with at least half as much object as the fullest."""
+    full = [k for k, share in enumerate(shares) if share >= 0.5 * max(shares)]
+    return min(full, key=lambda k: abs(k - (len(shares) - 1) / 2))
+
+
+def _volumes(slices: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    return np.stack([noisy for noisy, _ in slices], axis=-1), np.stack([truth for _, truth in slices], axis=-1)
 
 
 def simulate_repeats(
     found: Catalogue, root: Path, *, modality: str, simulation: Simulation, output: Path, seed: int, description: str
-) -> Manifest:
-    """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz,
-    truth.nii.gz and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go into the training
-    split: which subjects to keep for other splits is the user's to say."""
+) -> tuple[Manifest, list[SimulatedSeries]]:
+    """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz and
+    truth.nii.gz, OUTPUT/manifest.json and OUTPUT/simulation.json. Complex MR gives repeat-N-real and
+    repeat-N-imaginary, each kind a group of its own. A 4D series gives its first frame. All groups go into the training
+    split: which subjects to keep for other splits is the user's to say. UsageError where a scan does not allow what was
+    asked."""
     wanted = [series for series in found if series.modality in (modality, "")]
     if not wanted:
         raise NothingToDo(f"There is no {modality} series to simulate from.")
-    groups = []
+    groups, done = [], []
     for number, series in enumerate(wanted):
         logger.info("series %s: %d of %d", series.id, number + 1, len(wanted))
         # Seeded by the series itself: another scan in the folder changes nothing here.
-        generator = np.random.default_rng((seed, int(keyed_id(series.id)[2:], 16)))
-        groups.append(_one(series, root, modality, simulation, output, generator, description))
+        seeds = (seed, int(keyed_id(series.id)[2:], 16))
+        volume = load_series(series, root=root, modality=modality)
+        voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
+        base = Volume(voxels=np.ascontiguousarray(voxels), affine=volume.affine, unit=volume.unit, modality=modality)
+        try:
+            made = simulation(base, np.random.default_rng(seeds))
+        except ValueError as error:
+            raise UsageError(f"Series {series.id}: {error}.") from None
+        groups += [_group(series, base, made, part, output, description) for part in made.parts]
+        done.append(
+            SimulatedSeries(
+                id=series.id, seed=seeds, shape=base.voxels.shape, settings=made.settings, figures=made.figures
+            )
+        )
     manifest = Manifest(name=output.name, description=f"{description}; seed {seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
-    return manifest
+    record = {"schema": SCHEMA, "modality": modality, "seed": seed, "series": [asdict(one) for one in done]}
+    write_json(record, output / "simulation.json")
+    return manifest, done
 
 
-def _one(
-    series: Series,
-    root: Path,
-    modality: str,
-    simulation: Simulation,
-    output: Path,
-    generator: np.random.Generator,
-    description: str,
-) -> Group:
-    volume = load_series(series, root=root, modality=modality)
-    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
-    base = Volume(voxels=np.ascontiguousarray(voxels), affine=volume.affine, unit=volume.unit, modality=modality)
-    repeats, truth = simulation(base, generator)
-    names = [f"{series.id}/repeat-{n + 1}.nii.gz" for n in range(len(repeats))]
-    truth_name = f"{series.id}/truth.nii.gz"
+def _group(series: Series, base: Volume, made: Simulated, part: str, output: Path, description: str) -> Group:
+    repeats, truth = made.parts[part]
+    ending = f"-{part}.nii.gz" if part else ".nii.gz"
+    names = [f"{series.id}/repeat-{n + 1}{ending}" for n in range(len(repeats))]
+    truth_name = f"{series.id}/truth{ending}"
     for name, image in [*zip(names, repeats, strict=True), (truth_name, truth)]:
         encoded = encode_new(base.with_voxels(image), slope=1.0, intercept=0.0, integer=False)
         write_whole(output / name, gzipped(encoded.parts[".nii.gz"]))
     sigma = _added_sigma(repeats, truth)
     return Group(
-        group=series.id,
+        group=f"{series.id}-{part}" if part else series.id,
         subject=str(series.acquisition.get("patient") or series.id),
-        modality="CT" if modality == "CT" else "MR",
+        modality="CT" if base.modality == "CT" else "MR",
         image=names,
         sha256=[file_sha256(output / name) for name in names],
         truth=truth_name,
