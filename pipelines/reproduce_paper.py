@@ -214,8 +214,6 @@ def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: Proce
     manifest = options.output / ("slices.json" if name == "mri" else "photos.json")
     settings = [f"network.arguments.channels={options.channels}", f"samples.batch={options.batch}", *options.set]
     settings += [] if name == "mri" else [f"samples.patch={options.patch}"]
-    if not (folder / "judged.json").exists():
-        pool.submit(judge_without_training, row, manifest, folder / "judged.json").result()
     if not (folder / "steps.json").exists():
         fit = (row, options.minutes, settings, manifest, folder / "pace", device)
         steps = options.steps or pool.submit(steps_that_fit, *fit).result()
@@ -223,11 +221,14 @@ def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: Proce
     steps = json.loads((folder / "steps.json").read_text())["steps"]
     seeds = range(options.seeds if name == "gaussian" else 1)
     runs = [(run, seed, folder / f"{run.replace(', ', '-')}-seed{seed}") for seed in seeds for run in row.runs]
-    return [
+    begun = [
         pool.submit(train_and_judge, name, run, seed, steps, settings, manifest, place, device)
         for run, seed, place in runs
         if not place.with_name(f"{place.name}.json").exists()
     ]
+    if not (folder / "judged.json").exists():
+        begun.append(pool.submit(judge_without_training, row, manifest, folder / "judged.json"))
+    return begun
 
 
 def main() -> None:

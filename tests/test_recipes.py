@@ -42,7 +42,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for modality, level in (("CT", -1000.0), ("MR", 0.0)):
             names = [f"{modality}{n}{r}.nii" for r in range(2)]
             for name, frame in zip(names, repeats(head((64, 64, 6)), 40, n, count=2), strict=True):
-                image = nibabel.Nifti1Image((frame + level).astype(np.float32), np.diag([2.0, 2.0, 8.0, 1.0]))
+                image = nibabel.Nifti1Image((frame + level).astype(np.float32), np.diag([2.0, 2.0, 3.0, 1.0]))
                 nibabel.save(image, folder / name)
             files[modality].append(names)
     for modality, groups in files.items():
@@ -68,7 +68,7 @@ def test_every_shipped_recipe_trains(name: str, scans: dict[str, Path], tmp_path
     """A few steps of what ships, with a smaller network, smaller patches and fewer simulated slices."""
     recipe = shipped_recipes()[name]
     over = ["samples.patch=32", "samples.batch=2", "samples.epoch=4", "optimiser.steps=2", "validate_every=1"]
-    over += [f"network.arguments={SMALL_NETWORK[recipe.network.name]}", "base_model="]
+    over += [f"network.arguments={SMALL_NETWORK[recipe.network.name]}", 'base_model=""']
     if "simulate" in recipe.pairs:
         section = f"simulate_{recipe.modality.lower()}"
         over += [f"{section}.{key}={value}" for key, value in (("draws", 1), ("slices", 1), ("digital", 0))]
