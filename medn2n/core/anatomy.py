@@ -16,18 +16,20 @@ FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smoot
 _GROUPS = 16
 
 
-def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> tuple[float, float]:
+def anatomy_correlation(
+    first: Array, second: Array, fit: JointFit, sigmas: tuple[float, float]
+) -> tuple[float, float]:
     """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
-    out, and its jackknife error. (1, 0) for an object without anatomy (a uniform phantom): block means spread no more
+    out, and its jackknife error. sigmas: noise of each scan. (1, 0) for an object without anatomy (a uniform phantom): block means spread no more
     than noise does."""
     moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
-    ones, twos, apart = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved, fit.left_over))
+    ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
     if len(ones.mean) < 10:
         return 0.0, 0.0
     grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
     if max(float(ones.mean.var()), float(twos.mean.var())) <= (FEATURELESS * grain) ** 2:
         return 1.0, 0.0
-    in_means = float(np.median(apart.sigma)) ** 2 / 2 * _variance_of_means(fit)
+    in_means = _noise_in_means(fit, sigmas)
     whole = _without_noise(ones.mean, twos.mean, in_means)
     group = np.arange(len(ones.mean)) * _GROUPS * 4 // len(ones.mean) % _GROUPS
     parts = [_without_noise(ones.mean[group != g], twos.mean[group != g], in_means) for g in range(_GROUPS)]
@@ -35,13 +37,17 @@ def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> tuple[flo
     return whole, error
 
 
-def _variance_of_means(fit: JointFit) -> float:
-    """Variance of a 4×4 block's mean over that of a voxel, for noise whose correlation decays exponentially."""
-    share = 1.0
-    for rho in noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)):
+def _noise_in_means(fit: JointFit, sigmas: tuple[float, float]) -> float:
+    """Variance that noise gives to 4×4 block means of one scan, for noise whose correlation decays exponentially.
+    Never more than the scans' own noise gives: the difference of two objects is no noise."""
+    apart = noise.cut_blocks(fit.left_over, fit.measured, side=8)
+    if not len(apart.mean):
+        return 0.0
+    variance = min(float(np.median(apart.sigma)) ** 2, sigmas[0] ** 2 + sigmas[1] ** 2) / 2
+    for rho in noise.lag1(apart):
         r = min(max(rho, 0.0), 0.95)
-        share *= (1 + 1.5 * r + r**2 + 0.5 * r**3) / 4
-    return share
+        variance *= (1 + 1.5 * r + r**2 + 0.5 * r**3) / 4
+    return variance
 
 
 def _without_noise(ones: Array, twos: Array, in_means: float) -> float:

@@ -30,20 +30,23 @@ Verdict = Literal["fit", "correctable", "unfit", "unproven"]
 IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
 RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
 ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
-SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
-GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
+SHIFT_VOXELS = 0.16  # length; 0.25 voxel must be found; still heads measure up to 0.12
+SHIFT_ERRORS = 3.3  # of all axes together that move by LEAST_ERRORS of their own
+LEAST_ERRORS = 2.0
+GAIN_LIMIT = 0.0065  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
+GAIN_ERRORS = 3.5
 LEVEL_SIGMAS = 0.028  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
-LEVEL_ERRORS = 3.2
+LEVEL_ERRORS = 2.7
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
 UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
-SHARED_NOISE = 0.03  # 0.05 must be found where all is flat (air, phantom, simulation)
-SHARED_IN_ANATOMY = 0.045  # what anatomy leaves in the flattest blocks of a scan reaches 0.04
-SHARED_ERRORS = 3.5
+SHARED_NOISE = 0.035  # 0.05 must be found where all is flat (air, phantom, simulation)
+SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
+SHARED_ERRORS = 2.8
+FLAT_ERROR = 0.015  # with a larger one, nobody can say that a correlation is the same everywhere
 APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
-ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
 
 NOISE_CODES = ("IDENTICAL", "RESCALED", "SHARED_NOISE")  # rules that mean: the noise is not independent
 
@@ -159,10 +162,8 @@ def _figures(
     first: Array, second: Array, fit: JointFit, shared: SharedNoise, edges: float, sigmas: tuple[float, float]
 ) -> PairResult:
     """All measurements, not yet judged."""
-    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
-    inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
-    sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
-    anatomy = anatomy_correlation(first, second, fit)
+    sigma_pair = _sigma_pair(first, second, fit)
+    anatomy = anatomy_correlation(first, second, fit, sigmas)
     turn = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
     return PairResult(
         verdict="fit",
@@ -194,25 +195,50 @@ def _figures(
     )
 
 
+def _sigma_pair(first: Array, second: Array, fit: JointFit) -> float:
+    """Noise of one scan from what gain, offset and shift leave of the difference in tissue; or gain and offset alone,
+    where that leaves less: what a shift explains is blurred, and of a rescaled copy nothing may be left."""
+    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
+    inside = tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured
+    if not inside.any():
+        return 0.0
+    plain = second[inside] - fit.gain * first[inside] - fit.offset
+    return min(noise.trimmed_std(fit.left_over[inside]), noise.trimmed_std(plain)) / float(np.sqrt(2))
+
+
 def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
     """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
+    found = replace(result, reason=f"same place, same signal, {_proof(result)}")
     for rule in (_other_object, _copy_of_it, _same_noise, _structure, _shift, _intensity):
         verdict, code, reason = rule(result, shared, sigmas, acquired_apart)
         if verdict != "fit":
-            return replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
-    if result.smallest_shared_noise > UNPROVEN_NOISE and not acquired_apart:
-        seen = min(result.smallest_shared_noise, 1.0)
-        return replace(
-            result,
-            verdict="unproven",
-            code="UNPROVEN_INDEPENDENCE",
-            reason=f"too little flat area to tell shared noise from anatomy: up to {seen:.2f} could hide; "
-            "declare the pair if the two were measured separately",
-        )
-    proof = f"noise correlation {result.noise_correlation:.2f} ± {result.noise_correlation_error:.2f}"
+            found = replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
+            break
+    if found.verdict == "unfit" or acquired_apart:
+        return found
+    hidden = _could_hide(result, shared)
+    if not hidden:
+        return found
+    if found.verdict == "fit":
+        return replace(found, verdict="unproven", code="UNPROVEN_INDEPENDENCE", reason=hidden)
+    return replace(found, verdict="unproven", reason=f"{found.reason}; {hidden}")
+
+
+def _proof(result: PairResult) -> str:
     if result.smallest_shared_noise > UNPROVEN_NOISE:
-        proof = "separate acquisitions (no flat area to measure noise correlation in)"
-    return replace(result, reason=f"same place, same signal, {proof}")
+        return "separate acquisitions (no flat area to measure noise correlation in)"
+    return f"noise correlation {result.noise_correlation:.2f} ± {result.noise_correlation_error:.2f}"
+
+
+def _could_hide(result: PairResult, shared: SharedNoise) -> str:
+    """Why nothing proves that the noise is independent; "" where it is proved."""
+    declare = "declare the pair if the two were measured separately"
+    if result.smallest_shared_noise > UNPROVEN_NOISE:
+        seen = f"up to {result.smallest_shared_noise:.2f} could hide"
+        return f"too little flat area to tell shared noise from anatomy: {seen}; {declare}"
+    if shared.correlation > SHARED_IN_ANATOMY and shared.correlation > SHARED_ERRORS * shared.error:
+        return f"{shared.correlation:.2f} of the noise seems shared, unless it is anatomy; {declare}"
+    return ""
 
 
 Ruling = tuple[Verdict, str, str]
@@ -234,7 +260,8 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
 
 def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.everywhere else SHARED_IN_ANATOMY
+    flat = shared.everywhere and shared.error <= FLAT_ERROR
+    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if flat else SHARED_IN_ANATOMY
     if not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
@@ -249,11 +276,11 @@ def _structure(result: PairResult, *_: object) -> Ruling:
 
 
 def _shift(result: PairResult, *_: object) -> Ruling:
-    moved = [
-        abs(shift) > SHIFT_VOXELS and abs(shift) > ERRORS * error
-        for shift, error in zip(result.shift, result.shift_error, strict=True)
-    ]
-    if not any(moved):
+    axes = np.array([result.shift, result.shift_error]).T
+    sure = axes[np.abs(axes[:, 0]) > LEAST_ERRORS * axes[:, 1]]
+    length = float(np.linalg.norm(sure[:, 0]))
+    errors = float(np.linalg.norm(sure[:, 0] / np.maximum(sure[:, 1], 1e-6)))
+    if length <= SHIFT_VOXELS or errors <= SHIFT_ERRORS:
         return _FINE
     found = ", ".join(f"{shift:+.2f}" for shift in result.shift)
     return ("correctable", "SHIFT", f"the second is shifted by ({found}) voxels: align it before pairing")
@@ -261,7 +288,7 @@ def _shift(result: PairResult, *_: object) -> Ruling:
 
 def _intensity(result: PairResult, *_: object) -> Ruling:
     gain, level = abs(result.gain - 1), abs(result.level_sigmas)
-    scaled = gain > max(GAIN_LIMIT, ERRORS * result.gain_error)
+    scaled = gain > max(GAIN_LIMIT, GAIN_ERRORS * result.gain_error)
     lifted = level > max(LEVEL_SIGMAS, LEVEL_ERRORS * result.level_error_sigmas)
     if not scaled and not lifted:
         return _FINE
