@@ -91,7 +91,7 @@ def one_case(objects: Sequence[Object], seed: int, work: tuple[Fault, int]) -> C
     item = fitting[number % len(fitting)]
     other = objects[(objects.index(item) + len(objects) // 2) % len(objects)]
     pair = faulty_pair(item.voxels, other.voxels, fault, generator)
-    result = check_pair(pair.first, pair.second)
+    result = check_pair(pair.first, pair.second, turn=False)
     return Case(
         fault=fault,
         kind=item.kind,

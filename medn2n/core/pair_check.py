@@ -43,7 +43,8 @@ EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.
 SHARED_NOISE = 0.035  # 0.05 must be found where all is flat (air, phantom, simulation)
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
-FLAT_ERROR = 0.015  # with a larger one, nobody can say that a correlation is the same everywhere
+FLAT_VOXELS, FEW_SHARED = 4000, 0.6  # with fewer voxels, only so much is told from anatomy
+FLAT_ERROR = 0.0115  # with a larger one, nobody can say that a correlation is the same everywhere
 APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
 UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
@@ -113,12 +114,13 @@ def check_pair(
     *,
     padding: BoolArray | None = None,
     acquired_apart: bool = False,
+    turn: bool = True,
 ) -> PairResult:
     """Check two (I,J,K) scans on one grid.
 
     padding: True where either scan holds its padding value. acquired_apart: headers or the time axis show two
     separate acquisitions, whose thermal noise is independent by physics: then anatomy that hides the noise
-    everywhere does not make the pair "unproven".
+    everywhere does not make the pair "unproven". turn: measure it too; it is a figure only and decides nothing.
     """
     refused = _plainly_refused(first, second, padding)
     if refused is not None:
@@ -130,7 +132,11 @@ def check_pair(
     fit = joint_fit(first, second, measured, sigmas)
     shared = shared_noise(first, second, measured)
     edges = edge_ratio(fit, (first + second) / 2)
-    return _judged(_figures(first, second, fit, shared, edges, sigmas), shared, sigmas, acquired_apart)
+    result = _judged(_figures(first, second, fit, shared, edges, sigmas), shared, sigmas, acquired_apart)
+    if not turn:
+        return result
+    turned = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
+    return replace(result, turn_degrees=turned.degrees, turn_error_degrees=turned.error)
 
 
 def _refuse(code: str, reason: str, *, same_object: bool = False) -> PairResult:
@@ -164,7 +170,6 @@ def _figures(
     """All measurements, not yet judged."""
     sigma_pair = _sigma_pair(first, second, fit)
     anatomy = anatomy_correlation(first, second, fit, sigmas)
-    turn = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -190,8 +195,6 @@ def _figures(
         anatomy_correlation=anatomy[0],
         anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
-        turn_degrees=turn.degrees,
-        turn_error_degrees=turn.error,
     )
 
 
@@ -262,7 +265,8 @@ def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, 
     sure = shared.correlation - SHARED_ERRORS * shared.error
     flat = shared.everywhere and shared.error <= FLAT_ERROR
     limit = APART_SHARED_NOISE if apart else SHARED_NOISE if flat else SHARED_IN_ANATOMY
-    if not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
+    few = shared.effective_voxels < FLAT_VOXELS and shared.correlation < FEW_SHARED
+    if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
     return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")

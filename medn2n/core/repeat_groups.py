@@ -123,11 +123,14 @@ def name_subjects(groups: Sequence[CandidateGroup], links: Iterable[tuple[str, s
     """Give each group its subject: the declared one, the header's patient, else what the scans hold; groups joined
     by `links` (content, content) of scans that show the same object get one."""
     subjects: dict[str, str] = {}
+    known = []
     for group in groups:
-        patient = group.subject or str(group.scans[0].series.acquisition.get("patient") or "")
         own = min(item.content for item in group.scans).split("/")[0]
-        subjects |= {item.content: patient or own for item in group.scans}
-    known = [link for link in links if link[0] in subjects and link[1] in subjects]
+        for item in group.scans:
+            patient = group.subject or str(item.series.acquisition.get("patient") or "")
+            subjects[item.content] = patient or own
+            known.append((group.scans[0].content, item.content))
+    known += [link for link in links if link[0] in subjects and link[1] in subjects]
     joined = one_subject(subjects, known)
     for group in groups:
         group.subject = joined[group.scans[0].content]

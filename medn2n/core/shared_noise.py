@@ -25,6 +25,7 @@ LEAST_FLAT_BLOCKS = 20  # their correlation is then known to about 0.05 for bloc
 LEAST_INNER = 0.25  # of the tissue; where less lies off its rim, it is all rim
 PLENTY = 2000.0  # effective voxels; the least of many choices with fewer would be a lucky one
 LEAST_NEIGHBOURS = 3
+BEYOND = 4.0  # weight of a block of the next slice against one beside it
 FLAT_SHARES = (
     0.3,
     0.1,
@@ -108,7 +109,7 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
     if not found:
         return NOWHERE
     plenty = [choice for choice in found if choice.effective_voxels >= PLENTY]
-    best = min(plenty or found, key=lambda choice: choice.correlation + 4 * choice.error)
+    best = min(plenty or found, key=lambda choice: choice.correlation + 5 * choice.error)
     beside = [choice for choice in found if choice.region == best.region]
     everywhere = not (rayleigh and best.region == "air") and _all_alike(best, beside)
     if everywhere:  # the least of many is a low one; where all are alike, the surest is
@@ -192,8 +193,8 @@ def _flat_choices(blocks: _Blocks, inside: BoolArray) -> Iterator[tuple[float, B
     if np.count_nonzero(inside) >= LEAST_FLAT_BLOCKS:
         yield 1.0, inside
     energy = np.where(inside, blocks.one + blocks.two, 0.0)  # of the sum, it would favour less in common
-    around = np.ones((3, 3, 1))
-    around[1, 1, 0] = 0
+    around = np.ones((3, 3, 3))
+    around[1, 1] = (BEYOND, 0, BEYOND)  # the same place in the next slices tells most
     count = ndimage.convolve(inside.astype(float), around, mode="constant")
     score = ndimage.convolve(energy, around, mode="constant") / np.maximum(count, 1)
     usable = inside & (count >= LEAST_NEIGHBOURS)
