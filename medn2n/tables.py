@@ -215,7 +215,9 @@ def pair_benchmark_table(result: PairBenchmark) -> str:
     strata = [("found, % of", *parts)]
     for fault in dict.fromkeys(case.fault for case in result.cases):
         cells = [[case for case in cases if case.fault == fault] for cases in parts.values()]
-        strata.append((fault, *(f"{100 * _found(cell) / len(cell):.0f} ({len(cell)})" if cell else "" for cell in cells)))
+        strata.append(
+            (fault, *(f"{100 * _found(cell) / len(cell):.0f} ({len(cell)})" if cell else "" for cell in cells))
+        )
     sizes = "shift 0.25 voxel, gain ±1 %, offset ±0.05 σ, shared noise 0.2 (little: 0.05); SNR 5 to 100"
     objects = ", ".join(f"{count} {kind}" for kind, count in result.objects)
     return (

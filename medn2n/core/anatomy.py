@@ -16,12 +16,10 @@ FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smoot
 _GROUPS = 16
 
 
-def anatomy_correlation(
-    first: Array, second: Array, fit: JointFit, sigmas: tuple[float, float]
-) -> tuple[float, float]:
+def anatomy_correlation(first: Array, second: Array, fit: JointFit, sigmas: tuple[float, float]) -> tuple[float, float]:
     """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
-    out, and its jackknife error. sigmas: noise of each scan. (1, 0) for an object without anatomy (a uniform phantom): block means spread no more
-    than noise does."""
+    out, and its jackknife error. sigmas: noise of each scan. (1, 0) for an object without anatomy (a uniform
+    phantom): block means spread no more than noise does."""
     moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
     ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
     if len(ones.mean) < 10:

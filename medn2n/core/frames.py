@@ -73,7 +73,8 @@ def alternates(levels: Sequence[float]) -> bool:
     against = values[1:-1] - (values[:-2] + values[2:]) / 2  # each frame against its neighbours: blind to drift
     signed = against * (-1.0) ** np.arange(len(against))
     error = float(np.std(signed, ddof=1)) / np.sqrt(len(signed) / 3)  # each level is in three of them
-    return abs(float(signed.mean())) > max(ALTERNATING_ERRORS * error, ALTERNATING_SHARE * abs(float(values.mean())))
+    limit = max(ALTERNATING_ERRORS * error, ALTERNATING_SHARE * abs(float(values.mean())))
+    return bool(abs(float(signed.mean())) > limit)
 
 
 def by_gradient(b_values: Sequence[float], directions: Sequence[Sequence[float]] | None) -> list[tuple[int, ...]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from medn2n.core import noise
 from medn2n.core.anatomy import anatomy_correlation
+from medn2n.core.pair_artefacts import line_ratio, spectral_peak
 from medn2n.core.pair_measures import (
     Array,
     BoolArray,
@@ -40,6 +41,8 @@ LEVEL_ERRORS = 2.7
 UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
 UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
+SPECTRAL_PEAK = 60.0  # real repeats up to 17, a spike of one noise σ 300 and more
+LINE_RATIO = 4.0  # real repeats up to 2.8, a zipper 5 and more
 SHARED_NOISE = 0.035  # 0.05 must be found where all is flat (air, phantom, simulation)
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
@@ -82,6 +85,8 @@ class PairResult:
     smallest_shared_noise: float = 1.0
     edge_ratio: float = 1.0
     coarse_ratio: float = 1.0
+    spectral_peak: float = 1.0
+    line_ratio: float = 1.0
     anatomy_correlation: float = 0.0
     anatomy_error: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
@@ -94,7 +99,8 @@ class PairResult:
         names = [
             "gain", "gain_error", "offset", "offset_error", "level_sigmas", "level_error_sigmas", "mismatch_sigmas",
             "sigma_first", "sigma_second",
-            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation", "anatomy_error",
+            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "spectral_peak",
+            "line_ratio", "anatomy_correlation", "anatomy_error",
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]
@@ -192,6 +198,8 @@ def _figures(
         smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
+        spectral_peak=spectral_peak(fit.left_over, fit.measured),
+        line_ratio=line_ratio(fit.left_over, fit.measured),
         anatomy_correlation=anatomy[0],
         anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
@@ -212,7 +220,7 @@ def _sigma_pair(first: Array, second: Array, fit: JointFit) -> float:
 def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
     """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
     found = replace(result, reason=f"same place, same signal, {_proof(result)}")
-    for rule in (_other_object, _copy_of_it, _same_noise, _structure, _shift, _intensity):
+    for rule in (_other_object, _copy_of_it, _same_noise, _structure, _shift, _artefact, _intensity):
         verdict, code, reason = rule(result, shared, sigmas, acquired_apart)
         if verdict != "fit":
             found = replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
@@ -288,6 +296,15 @@ def _shift(result: PairResult, *_: object) -> Ruling:
         return _FINE
     found = ", ".join(f"{shift:+.2f}" for shift in result.shift)
     return ("correctable", "SHIFT", f"the second is shifted by ({found}) voxels: align it before pairing")
+
+
+def _artefact(result: PairResult, *_: object) -> Ruling:
+    if result.spectral_peak > SPECTRAL_PEAK:
+        return ("unfit", "ARTEFACT", "a wave lies over the whole of one of the two: a spike in its k-space")
+    if result.line_ratio > LINE_RATIO:
+        found = f"a line of pixels differs {result.line_ratio:.1f} times as much as those beside it"
+        return ("unfit", "ARTEFACT", f"{found}: interference in one of the two")
+    return _FINE
 
 
 def _intensity(result: PairResult, *_: object) -> Ruling:

@@ -42,7 +42,7 @@ _VARIANCE_AREA = {"white": 1.0, "smooth": 3.08, "ct": 2.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultyPair:
-    """Two (I,J,K) scans. snr: of the tissue's median level (CT: above air). grain: the noise's texture; stored: as what.
+    """Two (I,J,K) scans. snr: of the tissue's median level (CT: above air). grain: the noise's texture; stored: as.
     flat_voxels: independent noise values in blocks in which the object is flat (of a magnitude: where it has signal).
     mean_error: standard error, in σ, of the difference of the two scans' means, which no check can beat."""
 
@@ -76,7 +76,7 @@ def faulty_pair(quiet: FloatArray, other: FloatArray, fault: Fault, generator: n
     sign = float(generator.choice([-1, 1]))
     scale = {"gain": 1 + sign * GAIN, "rescaled": RESCALED_BY}.get(fault, 1.0)
     second = (second - zero) * scale + zero + (sign * OFFSET_SIGMAS * sigma if fault == "offset" else 0.0)
-    kept = tissue | (quiet > zero + sigma) if stored == "floor" else np.ones(quiet.shape, dtype=bool)
+    kept = np.asarray(tissue | (quiet > zero + sigma) if stored == "floor" else np.ones(quiet.shape, dtype=bool))
     return FaultyPair(
         first=_as_stored(first, stored, zero, kept, sigma),
         second=_as_stored(second, stored, zero, kept, sigma),
@@ -85,7 +85,7 @@ def faulty_pair(quiet: FloatArray, other: FloatArray, fault: Fault, generator: n
         grain=grain,
         stored=stored,
         flat_voxels=_flat_voxels(quiet, sigma, kept if is_ct else kept & tissue) / _VARIANCE_AREA[grain],
-        mean_error=float(np.sqrt(2 * _MEAN_AREA[grain] / max(np.count_nonzero(kept), 1))),
+        mean_error=float(np.sqrt(2 * _MEAN_AREA[grain] / max(int(np.count_nonzero(kept)), 1))),
     )
 
 
@@ -110,7 +110,7 @@ def _measured(quiet: FloatArray, parts: list[FloatArray]) -> FloatArray:
     return np.asarray(quiet + parts[0] if len(parts) == 1 else np.hypot(quiet + parts[0], parts[1]), np.float32)
 
 
-def _as_stored(voxels: FloatArray, stored: str, zero: float, kept: np.ndarray, sigma: float) -> FloatArray:
+def _as_stored(voxels: FloatArray, stored: str, zero: float, kept: noise.BoolArray, sigma: float) -> FloatArray:
     """What an archive holds of the scan: whole numbers where the noise spans some; a floor for the air."""
     if stored == "whole numbers" and sigma >= LEAST_GREY_LEVELS:
         voxels = np.round(voxels)
@@ -119,7 +119,7 @@ def _as_stored(voxels: FloatArray, stored: str, zero: float, kept: np.ndarray, s
     return np.asarray(voxels, np.float32)
 
 
-def _flat_voxels(quiet: FloatArray, sigma: float, where: np.ndarray) -> float:
+def _flat_voxels(quiet: FloatArray, sigma: float, where: noise.BoolArray) -> float:
     """Voxels in whole blocks, as the check cuts them, in which the object itself hardly varies."""
     side = 12 if float(quiet.min()) < 0 else 5
     blocks = noise.cut_blocks(quiet, where, side=side)

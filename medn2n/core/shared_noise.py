@@ -2,8 +2,9 @@
 
 Each block of the picture gives a correlation of what its plane leaves. What anatomy leaves is the same in both scans
 and only raises it, so blocks are wanted that hold none: a block is taken for flat by what its *neighbours* hold, since
-a choice by its own content would prefer blocks in which the two noises happen to cancel. The mean of the
-middle half of the blocks then bears with those that hold an edge all the same. A high-pass filter takes out most of what anatomy is left.
+a choice by its own content would prefer blocks in which the two noises happen to cancel. The mean of the middle half
+of the blocks then bears with those that hold an edge all the same. A high-pass filter takes out most of what anatomy is
+left. Many choices of blocks are compared, since noise stays from flat blocks to flatter ones, and anatomy does not.
 """
 
 from __future__ import annotations
@@ -203,9 +204,7 @@ def _flat_choices(blocks: _Blocks, inside: BoolArray) -> Iterator[tuple[float, B
             yield share, usable & (score <= np.quantile(score[usable], share))
 
 
-def _choice(
-    blocks: _Blocks, keep: BoolArray, region: str, filtered: bool, share: float, rayleigh: bool
-) -> _Choice:
+def _choice(blocks: _Blocks, keep: BoolArray, region: str, filtered: bool, share: float, rayleigh: bool) -> _Choice:
     """The correlation of some blocks: the mean of the middle half, which bears with blocks that hold an edge."""
     one, two, product = blocks.one[keep], blocks.two[keep], blocks.product[keep]
     each = product / np.sqrt(one * two)

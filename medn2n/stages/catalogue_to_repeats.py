@@ -244,7 +244,7 @@ class _Search:
                     self._links.append((there.content, first.content))
 
     def _add_volume(self, item: Scan) -> None:
-        """Join the first group whose first scan it repeats, else open a group of its own."""
+        """Join the first group whose first scan it repeats, and whose others nothing forbids; else open its own."""
         small = thumbnail(item.slab)
         compared = 0
         for group in self._groups:
@@ -255,7 +255,8 @@ class _Search:
                 continue
             if compared >= MOST_COMPARED or float(group.small @ small) < WORTH_A_CHECK:
                 continue
-            reason = not_repeats_because(first.series, item.series)
+            reasons = (not_repeats_because(other.series, item.series) for other in group.scans)
+            reason = next((found for found in reasons if found is not None), None)
             if reason is None and self.declaration.keeps_apart(first.reference, item.reference):
                 reason = "they are declared to be no repeats"
             if reason is not None:
