@@ -20,8 +20,9 @@ from scipy import ndimage
 from skimage.data import shepp_logan_phantom
 
 from medn2n.core import digital_objects
-from medn2n.core.pair_check import Verdict, check_pair
+from medn2n.core.pair_check import check_pair
 from medn2n.core.pair_faults import FAULTS, Fault, faulty_pair
+from medn2n.core.pair_result import Verdict
 from medn2n.core.volume import FloatArray, Volume
 from medn2n.errors import InputError
 from medn2n.formats.scan import load_series

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from medn2n.core.catalogue import Series
 from medn2n.core.drift import Drift
-from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
+from medn2n.core.pair_check import check_pair
+from medn2n.core.pair_result import NOISE_CODES, PairResult
 from medn2n.core.repeat_alignment import SAME, Match, Slab, align, intensity_match, looks_moved, slab_of
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
