@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from medn2n.core.repeat_groups import Decision
@@ -69,9 +72,8 @@ def built() -> dict[str, np.ndarray]:
 NOISE_OF = {"one": 1, "rescaled copy": 1, "two": 2, "moved copy": 2}
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_built_decoys_join_no_group(tmp_path: Path, seed: int) -> None:
-    dice, scans = random.Random(seed), built()
+def test_built_decoys_join_no_group(tmp_path: Path) -> None:
+    dice, scans = random.Random(0), built()
     numbers = dice.sample(range(100, 999), len(scans))
     names = {f"{n % 4}/{n}.nii.gz": what for n, what in zip(numbers, scans, strict=True)}
     for path, what in names.items():
@@ -241,3 +243,46 @@ def test_real_ct_repeats_among_decoys(tmp_path: Path) -> None:
         assert any("noise correlates" in decision.reason for decision in decisions)
         outcomes.append((without_paths(manifest), sorted((d.verdict, d.reason) for d in decisions)))
     assert outcomes[0] == outcomes[1]
+
+
+def copy_of(scan: np.ndarray, how: str) -> np.ndarray:
+    """The same noise again, stored in another way."""
+    changed = {"same": scan, "lifted": scan + 0.01, "scaled": 1.02 * scan, "inverse": 0.97 * scan + 4}[how]
+    return changed.astype(np.float32)
+
+
+SMALL = (64, 64, 4)
+SCANS = {
+    (subject, repeat): scan
+    for subject, seed in enumerate((1, 502))
+    for repeat, scan in enumerate(repeats(head(SMALL, seed=seed), SIGMA, seed=seed + 50, count=3))
+}
+STORED = st.tuples(st.sampled_from(sorted(SCANS)), st.sampled_from(["same", "lifted", "scaled", "inverse"]))
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STORED, min_size=3, max_size=6, unique=True), st.randoms(use_true_random=False))
+def test_no_group_holds_one_noise_twice_and_no_subject_lies_in_two_splits(
+    stored: list[tuple[tuple[int, int], str]], dice: random.Random
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root, names = Path(folder), {}
+        for (which, how), number in zip(stored, dice.sample(range(100), len(stored)), strict=True):
+            names[f"{number}.nii"] = which
+            image = nibabel.Nifti1Image(copy_of(SCANS[which], how), np.diag([2.0, 2.0, 4.0, 1.0]))
+            nibabel.save(image, root / f"{number}.nii")
+        manifest, decisions = found(root)
+    splits: dict[str, set[str]] = {}
+    for split in ("training", "validation", "test"):
+        for group in getattr(manifest, split):
+            members = [names[image] for image in group.image]
+            assert len(set(members)) == len(members)
+            assert len({subject for subject, _ in members}) == 1
+            splits.setdefault(group.subject, set()).add(split)
+    assert all(len(where) == 1 for where in splits.values())
+    # Two independent scans of one subject were there: then some pair of that subject was found.
+    for subject in (0, 1):
+        if len({which for which, _ in stored if which[0] == subject}) >= 2:
+            pairs = [*manifest.training, *manifest.validation, *manifest.test]
+            assert any(names[group.image[0]][0] == subject for group in pairs)
+    assert all(decision.reason for decision in decisions)
