@@ -13,6 +13,7 @@ from medn2n.core.pair_measures import JointFit
 Array = npt.NDArray[Any]
 
 FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
+OWN_NOISE = 2.0  # a single scan shows only half of its noise where interpolation smoothed it
 _GROUPS = 16
 
 
@@ -37,11 +38,11 @@ def anatomy_correlation(first: Array, second: Array, fit: JointFit, sigmas: tupl
 
 def _noise_in_means(fit: JointFit, sigmas: tuple[float, float]) -> float:
     """Variance that noise gives to 4×4 block means of one scan, for noise whose correlation decays exponentially.
-    Never more than the scans' own noise gives: the difference of two objects is no noise."""
+    Never more than OWN_NOISE times what the scans' own noise gives: the difference of two objects is no noise."""
     apart = noise.cut_blocks(fit.left_over, fit.measured, side=8)
     if not len(apart.mean):
         return 0.0
-    variance = min(float(np.median(apart.sigma)) ** 2, sigmas[0] ** 2 + sigmas[1] ** 2) / 2
+    variance = min(float(np.median(apart.sigma)) ** 2, OWN_NOISE**2 * (sigmas[0] ** 2 + sigmas[1] ** 2)) / 2
     for rho in noise.lag1(apart):
         r = min(max(rho, 0.0), 0.95)
         variance *= (1 + 1.5 * r + r**2 + 0.5 * r**3) / 4
