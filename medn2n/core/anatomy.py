@@ -12,7 +12,7 @@ from medn2n.core.pair_measures import JointFit
 
 Array = npt.NDArray[Any]
 
-FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
+FEATURELESS = 6.0  # variance of block means over what the noise gives them; noise that interpolation hides makes it 4
 OWN_NOISE = 2.0  # a single scan shows only half of its noise where interpolation smoothed it
 _GROUPS = 16
 
@@ -25,10 +25,11 @@ def anatomy_correlation(first: Array, second: Array, fit: JointFit, sigmas: tupl
     ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
     if len(ones.mean) < 10:
         return 0.0, 0.0
-    grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
-    if max(float(ones.mean.var()), float(twos.mean.var())) <= (FEATURELESS * grain) ** 2:
+    share = _share_in_means(fit)
+    own = share * (sigmas[0] ** 2 + sigmas[1] ** 2) / 2
+    if max(float(ones.mean.var()), float(twos.mean.var())) <= FEATURELESS * own:
         return 1.0, 0.0
-    in_means = _noise_in_means(fit, sigmas)
+    in_means = min(share * _noise_variance(fit), OWN_NOISE**2 * own)
     whole = _without_noise(ones.mean, twos.mean, in_means)
     group = np.arange(len(ones.mean)) * _GROUPS * 4 // len(ones.mean) % _GROUPS
     parts = [_without_noise(ones.mean[group != g], twos.mean[group != g], in_means) for g in range(_GROUPS)]
@@ -36,17 +37,19 @@ def anatomy_correlation(first: Array, second: Array, fit: JointFit, sigmas: tupl
     return whole, error
 
 
-def _noise_in_means(fit: JointFit, sigmas: tuple[float, float]) -> float:
-    """Variance that noise gives to 4×4 block means of one scan, for noise whose correlation decays exponentially.
-    Never more than OWN_NOISE times what the scans' own noise gives: the difference of two objects is no noise."""
+def _noise_variance(fit: JointFit) -> float:
+    """Of one scan, from what the fit leaves of the difference; of two objects, it is no noise."""
     apart = noise.cut_blocks(fit.left_over, fit.measured, side=8)
-    if not len(apart.mean):
-        return 0.0
-    variance = min(float(np.median(apart.sigma)) ** 2, OWN_NOISE**2 * (sigmas[0] ** 2 + sigmas[1] ** 2)) / 2
-    for rho in noise.lag1(apart):
+    return float(np.median(apart.sigma)) ** 2 / 2 if len(apart.mean) else 0.0
+
+
+def _share_in_means(fit: JointFit) -> float:
+    """Variance of a 4×4 block's mean over that of a voxel, for noise whose correlation decays exponentially."""
+    share = 1.0
+    for rho in noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)):
         r = min(max(rho, 0.0), 0.95)
-        variance *= (1 + 1.5 * r + r**2 + 0.5 * r**3) / 4
-    return variance
+        share *= (1 + 1.5 * r + r**2 + 0.5 * r**3) / 4
+    return share
 
 
 def _without_noise(ones: Array, twos: Array, in_means: float) -> float:
