@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.config import Corrupt
-from medn2n.core.lettering import random_line, random_mark, written
+from medn2n.core.lettering import random_line, written
+from medn2n.core.random_marks import random_mark
 
 FloatArray = npt.NDArray[np.float32]
 Range = tuple[float, float]
