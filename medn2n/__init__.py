@@ -20,15 +20,17 @@ __version__ = "0.1.0"
 _HOME = {
     "load": "medn2n.formats.scan",
     "save": "medn2n.formats.scan",
+    "common_mark": "medn2n.core.mark_of_a_set",
     "catalogue": "medn2n.stages.folder_to_catalogue",
     "Denoiser": "medn2n.stages.volume_to_denoised",
     "ScanReader": "medn2n.formats.monai_reader",
     "Volume": "medn2n.core.volume",
 }
 
-__all__ = ["Denoiser", "ScanReader", "Volume", "catalogue", "load", "save"]
+__all__ = ["Denoiser", "ScanReader", "Volume", "catalogue", "common_mark", "load", "save"]
 
 if TYPE_CHECKING:
+    from medn2n.core.mark_of_a_set import common_mark
     from medn2n.core.volume import Volume
     from medn2n.formats.monai_reader import ScanReader
     from medn2n.formats.scan import load, save

@@ -26,7 +26,8 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LEAST_PICTURES = 20
-SEEN = 22.0  # twice the log-likelihood ratio of a step; one in 60 000 by chance, were differences normal
+MOST_PIXELS = 1_000_000  # a picture: memory, and the surface through all of them
+SEEN = 16.0  # twice the log-likelihood ratio of a step; 3e-4 by chance, were differences normal: enough to look closer
 LEAST_PIXELS = 12
 FAINTEST = 0.04  # of full coverage: below it the eye sees nothing, and errors are as large
 SURE = 5.0  # standard errors
@@ -51,7 +52,7 @@ class CommonMark:
 
     def shape(self) -> FloatArray:
         """The mark alone, cropped to it, 1 where its coverage is fullest: (I,J) float32."""
-        there = np.argwhere(self.coverage > FAINTEST)
+        there = np.argwhere(self.coverage > max(FAINTEST, self.strength / 10))
         box = tuple(slice(int(low), int(high) + 1) for low, high in zip(there.min(0), there.max(0), strict=True))
         return np.asarray(np.minimum(self.coverage[box] / self.strength, 1.0), np.float32)
 
@@ -65,12 +66,19 @@ class CommonMark:
 
 
 def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> CommonMark:
-    """The mark that N ≥ 20 different pictures (N,I,J) share. InputError TOO_FEW_PICTURES; NO_COMMON_MARK where none
-    stands out. What else all pictures have in common in one place, such as a frame, counts as part of it."""
+    """The mark that N ≥ 20 different pictures (N,I,J) share. InputError TOO_FEW_PICTURES; TOO_LARGE;
+    NO_COMMON_MARK where none stands out. What else all pictures have in common in one place, such as a frame, counts
+    as part of it."""
     if len(pictures) < LEAST_PICTURES:
         raise InputError(
             "TOO_FEW_PICTURES",
             f"A common mark needs at least {LEAST_PICTURES} pictures of one size under it, found {len(pictures)}.",
+        )
+    if np.prod(pictures.shape[1:]) > MOST_PIXELS:
+        raise InputError(
+            "TOO_LARGE",
+            f"Expected at most {MOST_PIXELS} pixels a picture, found {np.prod(pictures.shape[1:])}. Crop all of them "
+            "alike, to where the mark is and some way around it.",
         )
     shares = (levels or Levels()).shares(pictures)
     region = _outlined([_Steps.between(shares, axis=axis) for axis in (1, 2)])
@@ -183,12 +191,12 @@ def _added_up(along: list[tuple[Floats, Floats]]) -> Floats:
 
 
 def _least(left: Callable[[float], float]) -> float:
-    """The shade between black and white for which `left` is least."""
+    """The shade for which `left` is least: what errors bring below black or above white says how large they are."""
     from scipy.optimize import minimize_scalar
 
-    grid = np.linspace(0.0, 1.0, 41)
+    grid = np.linspace(-0.25, 1.25, 61)
     best = float(grid[np.argmin([left(float(shade)) for shade in grid])])
-    found = minimize_scalar(left, bounds=(max(0.0, best - 0.025), min(1.0, best + 0.025)), method="bounded")
+    found = minimize_scalar(left, bounds=(best - 0.025, best + 0.025), method="bounded")
     return float(found.x)
 
 
@@ -213,7 +221,7 @@ def _regressed(shares: Floats, region: Mask) -> CommonMark:
     weight = np.ones_like(seen)
     for _ in range(2):
         sums = np.stack([_sums(guess[n::PARTS], seen[n::PARTS], weight[n::PARTS]) for n in range(PARTS)])
-        shade = _shade(sums.sum(axis=0))
+        shade = min(max(_shade(sums.sum(axis=0)), 0.0), 1.0)
         through, left = _through(sums.sum(axis=0), shade)
         away = (seen - shade - through * (guess - shade)) / np.maximum(through, 0.1)
         weight = 1.0 / (_near(away**2, region) + GRAIN**2)
