@@ -253,7 +253,7 @@ def _resized(mark: FloatArray, edge: int) -> FloatArray:
 
 
 def _resampling(new: int, old: int) -> npt.NDArray[np.float64]:
-    """(new,old): weights of linear interpolation between pixel centres; where pixels grow, over as much as one holds."""
+    """(new,old): weights of linear interpolation between pixel centres; where pixels grow, over all that one holds."""
     centres = (np.arange(new)[:, None] + 0.5) * old / new - 0.5
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(old) - centres) / max(1.0, old / new))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
