@@ -38,7 +38,9 @@ GRAIN = 1.0 / 255.0  # of the range: pictures are no smoother than their last di
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CommonMark:
     """coverage: (I,J) float32, 0 where there is no mark, 1 where it is opaque. error: (I,J) float32, its standard
-    error, 0 outside. shade: as a share of the range, 0 black and 1 white; shade_error: its standard error."""
+    error, 0 outside. shade: as a share of the range, 0 black and 1 white; shade_error: its standard error. Both errors
+    come from the pictures' own differences: what the guess is off by in all of them alike adds to them, and what is
+    left of the shade of a faint mark goes into its coverage, since their product is what is seen best."""
 
     coverage: FloatArray
     error: FloatArray

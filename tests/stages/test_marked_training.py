@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from medn2n.formats.bundle_dir import WEIGHTS
 from medn2n.formats.case_cache import read_extra
 from medn2n.formats.prepared_file import read_prepared
 from medn2n.preparation import prepare_file, recipe_mark
+from medn2n.recipes import find_recipe, read_recipe
 from medn2n.training import train_model
 from tests import built_photos
 from tests.command_line import Call
@@ -40,8 +42,8 @@ def manifest(tmp_path: Path, call: Call) -> Path:
     return tmp_path / "photos.json"
 
 
-def marked(mark: Path | None, **changes: object) -> Recipe:
-    section = {"kind": "watermark"} | ({} if mark is None else {"mark": str(mark), "strength": 0.5, "shade": 1})
+def marked(mark: Path, **changes: object) -> Recipe:
+    section = {"kind": "watermark", "mark": str(mark), "strength": 0.5, "shade": 1}
     return few(**PHOTO, corrupt=section, optimiser={"steps": 3}, **changes)
 
 
@@ -59,8 +61,6 @@ def test_a_mark_is_trained_on_and_travels_in_a_prepared_file(manifest: Path, tmp
     (tmp_path / "mark.png").unlink()
     train_model(None, tmp_path / "cache", tmp_path / "two", device="cpu")
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
-    train_model(marked(None), manifest, tmp_path / "three", device="cpu")
-    assert weights(tmp_path / "one") != weights(tmp_path / "three")
     _, cases = read_prepared(tmp_path / "cache")
     assert all(torch.equal(case.mark, mark) for case in [*cases.training, *cases.validation])
     with pytest.raises(UsageError, match=r"corrupt\.mark differs"):
@@ -78,6 +78,19 @@ def test_samples_lie_under_the_given_mark_and_nothing_else() -> None:
     inside = (single | double).flatten(1).sum(dim=1)
     assert float((values.flatten(1) > -0.499).sum(dim=1).max()) <= 2 * 1.25**2 * 60 * 1.1
     assert float(inside[~free].float().mean()) > 20
+
+
+def test_the_recipe_s_note_for_lettering_in_ct_holds() -> None:
+    notes = find_recipe("watermark").read_text(encoding="utf-8").split("Lettering burned into CT")[1].split("(MR")[0]
+    settings = [quoted or plain for quoted, plain in re.findall(r'--set (?:"([^"]+)"|(\S+))', notes)]
+    recipe = read_recipe(find_recipe("watermark"), settings)
+    assert recipe.modality == "CT"
+    air = Case(image=torch.full((1, 128, 128, 3), -1.0), truth=None, group="g")
+    samples = PairedSamples([air], recipe, length=64)
+    values = torch.stack([samples[n]["input"] for n in range(16)])
+    assert 0.6 < float(values.max()) < 1.0001  # 0.8 of the way from −1000 to 1000 HU, or all of it
+    assert float(values.min()) == -1.0
+    assert 0.03 < float((values > 0).float().mean()) < 0.4
 
 
 @pytest.mark.parametrize(("name", "why"), [("none.png", "no such file"), ("black.png", "a black one")])
