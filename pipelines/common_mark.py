@@ -33,7 +33,8 @@ mark = medn2n.common_mark(np.stack([volume.voxels.mean(axis=2) for volume in vol
 imsave(output / "mark.png", picture(255 * mark.shape()), check_contrast=False)
 print(f"covers up to {mark.strength:.2f}, shade {mark.shade:.2f} ± {mark.shade_error:.2f} (0 black, 1 white)")
 
-# A model that removes it, from pairs: the pictures under the mark at random places and strengths, twice.
+# A model that removes it, from pairs: the pictures under the mark at random places and strengths, twice. On a GPU:
+# --budget gpu.
 for number, volume in enumerate(volumes):
     imsave(output / "unmarked" / f"{number:05}.png", picture(mark.taken_off(volume.voxels)), check_contrast=False)
 corrupt = {
@@ -44,8 +45,8 @@ corrupt = {
 }
 chain = [
     ["pair", output / "unmarked", "--singles", "-o", output / "photos.json", "--no-report"],
-    ["train", "watermark", "--data", output / "photos.json", "-o", output / "run", "--max-minutes", minutes,
-     "--set", f"corrupt={json.dumps(corrupt)}"],
+    ["train", "watermark", "--data", output / "photos.json", "-o", output / "run", "--budget", "cpu", "--max-minutes",
+     minutes, "--set", f"corrupt={json.dumps(corrupt)}"],
     ["denoise", marked, output / "cleaned", "--model", output / "run"],
 ]  # fmt: skip
 for command in chain:

@@ -84,7 +84,7 @@ def test_common_mark(tmp_path: Path) -> None:
         marked = np.round((1 - coverage) * truth + coverage * 255).astype(np.uint8)
         built_photos.png(tmp_path / "marked" / f"{n:02}.png", marked)
     recipe = yaml.safe_load(find_recipe("watermark").read_text(encoding="utf-8"))
-    recipe |= {"validate_every": 5, "precision": "32-true"}
+    recipe |= {"validate_every": 5, "precision": "32-true", "budgets": {"cpu": {"minutes": 1, "settings": []}}}
     recipe["samples"] |= {"patch": 32, "batch": 2, "epoch": 8}
     recipe["network"]["arguments"] = {"channels": 4, "levels": 2}
     (tmp_path / "watermark").write_text(yaml.safe_dump(recipe))
