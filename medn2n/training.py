@@ -76,10 +76,11 @@ def _data(recipe: Recipe | None, data: Path, output: Path, device: str) -> tuple
         if recipe is not None:
             require_same_decoding(info.recipe, recipe)
         return recipe or info.recipe, cases, info.origin
-    from medn2n.preparation import prepare_scans  # reads scans, which a bare node cannot
+    from medn2n.preparation import prepare_scans, recipe_mark  # read scans, which a bare node cannot
 
+    mark = recipe_mark(recipe)
     files, origin = prepare_scans(recipe, data, output / "cache", device=device)
-    return recipe, files.cases(), origin
+    return recipe, files.cases().under(mark), origin
 
 
 def _write(
