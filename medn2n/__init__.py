@@ -29,6 +29,7 @@ _HOME = {
     "train_model": "medn2n.training",
     "load": "medn2n.formats.scan",
     "save": "medn2n.formats.scan",
+    "common_mark": "medn2n.core.mark_of_a_set",
     "catalogue": "medn2n.stages.folder_to_catalogue",
     "Denoiser": "medn2n.stages.volume_to_denoised",
     "ScanReader": "medn2n.formats.monai_reader",
@@ -36,12 +37,13 @@ _HOME = {
 }
 
 __all__ = [
-    "Denoiser", "ScanReader", "Volume", "catalogue", "corrupt", "corruption_of", "find_recipe", "load", "read_recipe",
-    "save", "train_model",
+    "Denoiser", "ScanReader", "Volume", "catalogue", "common_mark", "corrupt", "corruption_of", "find_recipe", "load",
+    "read_recipe", "save", "train_model",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from medn2n.core.corruption import corrupt, corruption_of
+    from medn2n.core.mark_of_a_set import common_mark
     from medn2n.core.volume import Volume
     from medn2n.formats.monai_reader import ScanReader
     from medn2n.formats.scan import load, save

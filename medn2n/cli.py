@@ -17,11 +17,15 @@ import typer
 from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
 from medn2n.cli_options import (
+    BudgetOption,
     EquipmentOption,
     FormatOption,
     KeepPrivate,
     LicenceOption,
+    MaxMinutes,
     Modality,
+    PartMinutes,
+    PrepareOption,
     RicianOption,
     RootOption,
     SigmaOption,
@@ -129,16 +133,17 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe's.")] = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
-    max_minutes: Annotated[
-        float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)
-    ] = None,
-    prepare: Annotated[
-        Path | None, typer.Option(help="Only decode the scans, into one file to train from elsewhere.")
-    ] = None,
+    max_minutes: MaxMinutes = None,
+    part_minutes: PartMinutes = None,
+    budget: BudgetOption = None,
+    prepare: PrepareOption = None,
 ) -> None:
     """Learn a model from noisy pairs: RUN/bundle, RUN/log, RUN/checkpoints."""
-    from medn2n.recipes import find_recipe, read_recipe
+    from medn2n.recipes import find_recipe, read_budget, read_recipe
 
+    if budget is not None:
+        preset = read_budget(find_recipe(config), budget)
+        settings, max_minutes = [*preset.settings, *(settings or [])], max_minutes or preset.minutes
     recipe = read_recipe(find_recipe(config), settings)
     if prepare is not None:
         from medn2n.preparation import prepare_file
@@ -151,8 +156,9 @@ def train(
     from medn2n.training import train_model
 
     bundle = train_model(
-        recipe, data, output, start_from=from_model, resume=resume, device=device, max_minutes=max_minutes
-    )
+        recipe, data, output, start_from=from_model, resume=resume, device=device, max_minutes=max_minutes,
+        part_minutes=part_minutes,
+    )  # fmt: skip
     print(f"{bundle.folder}  validation share {bundle.info.figures['validation_share']:.4f}")
 
 

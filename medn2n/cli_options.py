@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -41,3 +42,11 @@ RootOption = Annotated[
 ]
 SourceOption = Annotated[str, typer.Option("--source", help="Where the scans come from; recorded in each group.")]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the scans; recorded in each group.")]
+MaxMinutes = Annotated[float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)]
+PartMinutes = Annotated[float | None, typer.Option(help="Of this call; the next one goes on with --resume.", min=0.01)]
+BudgetOption = Annotated[
+    Literal["cpu", "gpu"] | None, typer.Option(help="The recipe's: 15 minutes on two cores, or 20 on one GPU.")
+]
+PrepareOption = Annotated[
+    Path | None, typer.Option(help="Only decode the scans, into one file to train from elsewhere.")
+]

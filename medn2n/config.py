@@ -114,7 +114,7 @@ class Corrupt(_Strict):
     sigma: noise in 255ths of the range (gaussian, rician). chi: counts a white pixel (poisson). p: share of pixels
     that are erased (bernoulli), replaced (impulse) or covered (text). size: of letters in pixels (text), or of a mark
     as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1 white;
-    mark: picture file of the one to use, else each is drawn.
+    mark: picture file of the one to use, in about its own size where none is given; else each is drawn.
     """
 
     kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark", "kspace"]

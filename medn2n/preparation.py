@@ -8,10 +8,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from medn2n.config import Recipe
 from medn2n.errors import UsageError
 from medn2n.formats.case_cache import is_case_file
 from medn2n.formats.manifest import data_root, read_manifest, verify_files
+from medn2n.formats.photo import read_mark
 from medn2n.formats.prepared_file import Origin, origin_of, write_prepared
 from medn2n.log import logger
 from medn2n.stages.repeats_to_samples import CacheFiles, fill_cache
@@ -38,12 +42,28 @@ def prepare_scans(
     return files, origin_of(manifest, recipe)
 
 
+def recipe_mark(recipe: Recipe) -> Tensor | None:
+    """(I,J) coverage of the watermark whose picture a recipe names; None where it names none. UsageError where there is
+    no such picture, or nothing on it."""
+    if recipe.corrupt is None or recipe.corrupt.mark is None:
+        return None
+    path = Path(recipe.corrupt.mark)
+    mark = torch.from_numpy(read_mark(path)) if path.is_file() else None
+    if mark is None or float(mark.max()) <= 0:
+        raise UsageError(
+            f"corrupt.mark: expected a grey PNG or TIFF, white where the mark covers all, found "
+            f"{'no such file' if mark is None else 'a black one'}. Give the path of the mark's picture."
+        )
+    return mark
+
+
 def prepare_file(recipe: Recipe, manifest_path: Path, target: Path, *, device: str = "auto") -> None:
     """Write all that a training with this recipe needs to one file. UsageError where another file is in the way."""
     if target.is_dir() or (target.exists() and not is_case_file(target)):
         raise UsageError("--prepare: something that is no prepared file has that name. Choose another name.")
+    mark = recipe_mark(recipe)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".medn2n-") as folder:
         files, origin = prepare_scans(recipe, manifest_path, Path(folder), device=device)
-        write_prepared(target, files.parts(), recipe, origin)
+        write_prepared(target, files.parts(), recipe, origin, mark=mark)
     logger.info("prepared: %.1f MB", target.stat().st_size / 1e6)

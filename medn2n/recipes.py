@@ -6,13 +6,48 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medn2n.config import Recipe, parse_recipe
 from medn2n.errors import UsageError
 
 
+class Budget(BaseModel):
+    """How long to train on some hardware, and what to set for it ("key=value", as --set has it)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    minutes: float = Field(gt=0)
+    settings: list[str] = Field(default_factory=list)
+
+
+BUDGETS = {"cpu": Budget(minutes=15), "gpu": Budget(minutes=20)}  # two cores; one GPU
+
+
 def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Parse and validate a YAML recipe; `overrides` are "a.b=value" with the value in YAML. UsageError otherwise."""
+    data = _mapping(path)
+    data.pop("budgets", None)
+    for override in overrides or []:
+        _apply(data, override)
+    return parse_recipe(data)
+
+
+def read_budget(path: Path, name: str) -> Budget:
+    """The recipe's own budget of that name ("cpu": two cores, "gpu": one GPU), or the usual one. UsageError where the
+    recipe's section `budgets` is wrong."""
+    section = _mapping(path).get("budgets") or {}
+    try:
+        own = {key: Budget.model_validate(value) for key, value in section.items()}
+    except (ValidationError, AttributeError):
+        own = {"": BUDGETS["cpu"]}
+    if not set(own) <= set(BUDGETS):
+        raise UsageError(
+            "The recipe is not valid: budgets: expected cpu and gpu, each with minutes and a list of settings."
+        )
+    return own.get(name, BUDGETS[name])
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -21,9 +56,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UsageError(f"The recipe is not YAML: {error}.") from None
     if not isinstance(data, dict):
         raise UsageError(f"The recipe should be a mapping of settings, found {type(data).__name__}.")
-    for override in overrides or []:
-        _apply(data, override)
-    return parse_recipe(data)
+    return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

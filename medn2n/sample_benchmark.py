@@ -6,6 +6,7 @@ flips, quarter turns, alike for input and target. Each runs in a process of its 
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import tempfile
 import time
@@ -92,7 +93,7 @@ def _build(folder: Path, groups: int) -> list[Path]:
 
 def _measure(tool: str, files: list[Path], seconds: float) -> tuple[float, float | None]:
     """Samples per second, and the memory that they took (MB)."""
-
+    importlib.import_module("medn2n.core.samples")  # and with it monai: not what a set takes
     torch.set_num_threads(1)
     before = _memory_mb()
     draw = (_medn2n if tool in MEDN2N else _monai)(tool, files)

@@ -43,11 +43,13 @@ def train_model(
     resume: bool = False,
     device: str = "auto",
     max_minutes: float | None = None,
+    part_minutes: float | None = None,
 ) -> Bundle:
     """Train and write OUTPUT/bundle, OUTPUT/log (recipe, history) and OUTPUT/checkpoints.
 
     data: a manifest, whose files are checked against their sha256 and decoded into OUTPUT/cache, or a prepared file.
-    recipe: None takes the prepared file's own.
+    recipe: None takes the prepared file's own. part_minutes: this call ends after that time; the bundle is then of what
+    was learned so far, and the same call with resume goes on.
     """
     recipe, cases, origin = _data(recipe, data, output, device)
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
@@ -60,6 +62,7 @@ def train_model(
         folder=output,
         device=device,
         max_minutes=max_minutes,
+        part_minutes=part_minutes,
         resume=resume,
         start_from=load_weights(read_bundle(start_from)) if start_from else None,
     )
@@ -73,10 +76,11 @@ def _data(recipe: Recipe | None, data: Path, output: Path, device: str) -> tuple
         if recipe is not None:
             require_same_decoding(info.recipe, recipe)
         return recipe or info.recipe, cases, info.origin
-    from medn2n.preparation import prepare_scans  # reads scans, which a bare node cannot
+    from medn2n.preparation import prepare_scans, recipe_mark  # read scans, which a bare node cannot
 
+    mark = recipe_mark(recipe)
     files, origin = prepare_scans(recipe, data, output / "cache", device=device)
-    return recipe, files.cases(), origin
+    return recipe, files.cases().under(mark), origin
 
 
 def _write(
@@ -154,7 +158,8 @@ def _train_from_prepared_file() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--max-minutes", type=float)
+    parser.add_argument("--max-minutes", type=float, help="time budget; the schedule fits itself to it")
+    parser.add_argument("--part-minutes", type=float, help="of this call; the next one goes on with --resume")
     options = parser.parse_args()
     setup_logging()
     try:
@@ -165,6 +170,7 @@ def _train_from_prepared_file() -> int:
             resume=options.resume,
             device=options.device,
             max_minutes=options.max_minutes,
+            part_minutes=options.part_minutes,
         )
     except Medn2nError as error:
         logger.error("%s", error)

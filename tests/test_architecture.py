@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "medn2n"
@@ -271,12 +270,12 @@ def test_no_path_of_a_workplace_is_left_in_the_project() -> None:
 
 
 def test_recipes_and_manifests_parse_and_ship() -> None:
-    from medn2n.config import parse_recipe
     from medn2n.formats.manifest import read_manifest
+    from medn2n.recipes import read_recipe
 
     recipes = sorted((ROOT / "configs").glob("*.yaml"))
     assert recipes
-    names = [parse_recipe(yaml.safe_load(path.read_text(encoding="utf-8"))).name for path in recipes]
+    names = [read_recipe(path).name for path in recipes]
     assert len(set(names)) == len(names)
     for path in recipes:
         assert path.read_text(encoding="utf-8").startswith("# "), f"{path.name} does not say what it is for"

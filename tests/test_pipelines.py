@@ -12,8 +12,9 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from scipy.ndimage import gaussian_filter
 
-from medn2n.formats.bundle_dir import shipped_models
+from medn2n.formats.bundle_dir import read_bundle, shipped_models
 from medn2n.recipes import find_recipe
 from tests import build, built_photos
 from tests.built_repeats import head, repeats
@@ -124,3 +125,30 @@ def test_denoise_folder(tmp_path: Path) -> None:
     said = journey("denoise_folder", tmp_path / "in", tmp_path / "out")
     assert "2 files" in said
     assert (tmp_path / "out" / "ct" / paths[0].name).is_file()
+
+
+def test_common_mark(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coverage = np.zeros((48, 56))
+    coverage[12:30, 20:34] = 0.6
+    noise = rng.normal(size=(3, 30, 48, 56))
+    fields = sum(gaussian_filter(one, (0, sigma, sigma)) * sigma for one, sigma in zip(noise, (8, 3, 1), strict=True))
+    truths = np.clip(128 + 50 * fields / fields.std(), 0, 255)
+    for n, truth in enumerate(truths):
+        marked = np.round((1 - coverage) * truth + coverage * 255).astype(np.uint8)
+        built_photos.png(tmp_path / "marked" / f"{n:02}.png", marked)
+    recipe = yaml.safe_load(find_recipe("watermark").read_text(encoding="utf-8"))
+    recipe |= {"validate_every": 5, "precision": "32-true", "budgets": {"cpu": {"minutes": 1, "settings": []}}}
+    recipe["samples"] |= {"patch": 32, "batch": 2, "epoch": 8}
+    recipe["network"]["arguments"] = {"channels": 4, "levels": 2}
+    (tmp_path / "watermark").write_text(yaml.safe_dump(recipe))
+    said = journey("common_mark", tmp_path / "marked", tmp_path / "out", 0.02, home=tmp_path)
+    assert "covers up to 0.6" in said
+    mark = built_photos.second_reader(tmp_path / "out" / "mark.png")
+    assert mark.shape == pytest.approx((18, 14), abs=2)
+    without = built_photos.second_reader(tmp_path / "out" / "unmarked" / "00000.png")
+    assert np.abs(without[14:28, 22:32] - truths[0][14:28, 22:32]).mean() < 12  # of 76 that the mark adds
+    learned = read_bundle(tmp_path / "out" / "run").info.recipe["corrupt"]
+    assert learned["strength"] == pytest.approx([0.42, 0.78], abs=0.1)
+    assert learned["shade"][1] == 1
+    assert len(list((tmp_path / "out" / "cleaned").glob("*.png"))) == 30

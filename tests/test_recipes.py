@@ -12,7 +12,7 @@ import torch
 
 from medn2n.core.networks import build_network
 from medn2n.errors import UsageError
-from medn2n.recipes import find_recipe, read_recipe, recipes_folder, shipped_recipes
+from medn2n.recipes import find_recipe, read_budget, read_recipe, recipes_folder, shipped_recipes
 from medn2n.training import train_model
 from tests import built_photos
 from tests.built_repeats import head, repeats
@@ -109,6 +109,26 @@ def test_settings_over_the_recipe_s(tmp_path: Path) -> None:
 def test_wrong_settings_are_usage_errors(setting: str) -> None:
     with pytest.raises(UsageError):
         read_recipe(recipes_folder() / "mr_repeats.yaml", [setting])
+
+
+def test_every_shipped_recipe_has_a_budget_for_two_cores_and_for_a_gpu() -> None:
+    for path in recipes_folder().glob("*.yaml"):
+        for name in ("cpu", "gpu"):
+            budget = read_budget(path, name)
+            assert 0 < budget.minutes <= 30
+            assert read_recipe(path, budget.settings).name == read_recipe(path).name
+
+
+def test_a_recipe_s_own_budget(tmp_path: Path) -> None:
+    text = (recipes_folder() / "mr_repeats.yaml").read_text()
+    own = tmp_path / "own.yaml"
+    own.write_text(text + "budgets: {cpu: {minutes: 3, settings: [samples.batch=2]}}\n")
+    assert read_recipe(own, read_budget(own, "cpu").settings).samples.batch == 2
+    assert (read_budget(own, "cpu").minutes, read_budget(own, "gpu").minutes) == (3, 20)
+    for wrong in ("budgets: {tpu: {minutes: 3}}", "budgets: {cpu: {hours: 3}}", "budgets: [1]"):
+        own.write_text(f"{text}{wrong}\n")
+        with pytest.raises(UsageError, match="budgets"):
+            read_budget(own, "cpu")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "name: x\n", "\x00"])

@@ -23,6 +23,7 @@ class Case:
     tissue: (⌈I/8⌉,⌈J/8⌉,K) share of each block of 8×8 pixels that is tissue, or None (patches then lie anywhere).
     slices: those that a sample may be centred on, None for all; the others may serve as neighbours.
     noise: (S,S) kernel of the scan's own noise (`core.noise_texture`), for training from single scans.
+    mark: (I,J) coverage of the watermark that is to be learned, one for all cases: no cache keeps it.
     """
 
     image: Tensor
@@ -32,6 +33,7 @@ class Case:
     tissue: Tensor | None = None
     slices: tuple[int, ...] | None = None
     noise: Tensor | None = None
+    mark: Tensor | None = None
 
     def pairs(self) -> list[Pair]:
         """Every ordered pair of repeats (first, second), both roles."""
@@ -59,6 +61,14 @@ class CaseSet:
     training: list[Case]
     validation: list[Case]
     digital: list[Case]
+
+    def under(self, mark: Tensor | None) -> CaseSet:
+        """The same cases, to be trained on under copies of a mark; None: as they are."""
+        if mark is None:
+            return self
+        parts = ([replace(case, mark=mark) for case in part] for part in (self.training, self.validation, self.digital))
+        training, validation, digital = parts
+        return CaseSet(training=training, validation=validation, digital=digital)
 
     def split(self, *, dims: int) -> tuple[list[Case], list[Case]]:
         """Cases to train on and to validate on; where the manifest has no validation split, slices are held out of

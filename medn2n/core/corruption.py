@@ -20,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.config import Corrupt
-from medn2n.core.lettering import random_line, random_mark, written
-from medn2n.core.mr_acquisition import EDGE_CHANCE, undersampled
+from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
+from medn2n.core.lettering import random_line, written
+from medn2n.core.random_marks import random_mark
 
 FloatArray = npt.NDArray[np.float32]
 Range = tuple[float, float]
+DRAWN_SIZE, OWN_SIZE = (0.2, 1.0), (0.8, 1.25)  # of a mark: shares of the image, and of its own pixels
 MOST_STRINGS = 20_000  # a picture full of lettering has a few hundred
 
 
@@ -188,12 +190,13 @@ class Text:
 class Watermark:
     """`marks` transparent marks at random places: the one given, (I,J) coverage 0 to 1, or each time one that is drawn.
 
-    size: its larger edge, as a share of the image's smaller edge. strength: how much of the image it takes away where
+    size: its larger edge, as a share of the image's smaller edge; None: of a given mark 0.8 to 1.25 times its own
+    pixels, of a drawn one 0.2 to 1. strength: how much of the image it takes away where
     it covers all: 1 is opaque. shade: its colour, a share of the range, the same in all planes.
     """
 
     strength: Range = (0.2, 0.7)
-    size: Range = (0.2, 0.6)
+    size: Range | None = None
     shade: Range = (0.0, 1.0)
     marks: tuple[int, int] = (1, 3)
     mark: FloatArray | None = None
@@ -203,7 +206,7 @@ class Watermark:
         picture, under = shares.copy(), np.zeros(shares.shape[:2])
         count = int(generator.integers(self.marks[0], self.marks[1] + 1))
         for _ in range(count):
-            edge = max(8, round(_between(self.size, generator) * min(shares.shape[:2])))
+            edge = max(8, round(self._edge(min(shares.shape[:2]), generator)))
             ink = random_mark(generator, edge=edge) if self.mark is None else _resized(self.mark, edge)
             there, part = _place(ink, shares.shape[:2], generator)
             cover = ink[part][:, :, None].astype(np.float64) * _between(self.strength, generator)
@@ -211,11 +214,17 @@ class Watermark:
             under[there] = 1 - (1 - under[there]) * (1 - cover[:, :, 0])
         return _made(picture, marks=count, covered=float(under.mean()))
 
+    def _edge(self, image_edge: int, generator: np.random.Generator) -> float:
+        """The larger edge of one mark in pixels."""
+        if self.size is None and self.mark is not None:
+            return float(max(self.mark.shape)) * _between(OWN_SIZE, generator)
+        return image_edge * _between(self.size or DRAWN_SIZE, generator)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KSpace:
     """Frequencies left out by chance, more of them towards the edge of k-space, where they are kept with probability
-    p_edge, and the kept ones divided by their probability (Lehtinen 2018, §3.4; `core.mr_acquisition`)."""
+    p_edge, and the kept ones divided by their probability (Lehtinen 2018, §3.4; `core.kspace_keeping`)."""
 
     p_edge: float = EDGE_CHANCE
 
@@ -254,8 +263,12 @@ def _place(
 
 def _resized(mark: FloatArray, edge: int) -> FloatArray:
     """The mark with its larger edge `edge` pixels, smoothed where it shrinks."""
-    from skimage.transform import resize
+    along_i, along_j = (_resampling(max(1, round(length * edge / max(mark.shape))), length) for length in mark.shape)
+    return np.asarray(along_i @ mark @ along_j.T, np.float32)
 
-    factor = edge / max(mark.shape)
-    size = [max(1, round(length * factor)) for length in mark.shape]
-    return np.asarray(np.clip(resize(mark, size, anti_aliasing=True), 0.0, 1.0), np.float32)
+
+def _resampling(new: int, old: int) -> npt.NDArray[np.float64]:
+    """(new,old): weights of linear interpolation between pixel centres; where pixels grow, over all that one holds."""
+    centres = (np.arange(new)[:, None] + 0.5) * old / new - 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(old) - centres) / max(1.0, old / new))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)

@@ -106,9 +106,11 @@ def balanced_l2(
 
 
 def shares_left(output: Tensor, target: Tensor, input: Tensor, valid: Tensor | None = None) -> Tensor:
-    """(B,): mean (output − target)² over mean (input − target)² of each sample; 0 for one without a valid voxel."""
-    noise = sample_means((input - target).square(), valid).clamp_min(1e-8)
-    return sample_means((output - target).square(), valid) / noise
+    """(B,): mean (output − target)² over mean (input − target)² of each sample; 0 for one without a valid voxel, and
+    for one whose input is its target, as where neither has a mark: it has no noise that could be left."""
+    noise = sample_means((input - target).square(), valid)
+    shares = sample_means((output - target).square(), valid) / noise.clamp_min(1e-8)
+    return torch.where(noise > 0, shares, torch.zeros_like(shares))
 
 
 def neighbour_regulariser(output: Tensor, target: Tensor, first: Tensor, second: Tensor) -> Tensor:

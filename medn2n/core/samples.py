@@ -160,6 +160,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
             "image": case.image,
             "truth": case.truth,
             "noise": case.noise,
+            "mark": case.mark,
             "pair": pairs[visit % len(pairs)],
             "slices": self._slices(case, centre[2], generator),
             "cut": cut,

@@ -8,7 +8,7 @@ which alone it draws; each says what it asks of the noise in `STRATEGIES`, which
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from medn2n.config import Recipe
-from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, corruption_of
-from medn2n.core.mr_acquisition import EDGE_CHANCE, undersampled
+from medn2n.core.corruption import Corrupted, Corruption, Levels, Watermark, corrupt, corruption_of
+from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
 from medn2n.core.textured_noise import textured_noise
 
 FloatArray = npt.NDArray[np.float32]
@@ -76,7 +76,8 @@ NEED_WHITE_NOISE = ("subsample", "blind_spot")
 
 
 class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
-    """Input and target each corrupted by a draw of its own; a clean target stays as it is. Adds data["valid"],
+    """Input and target each corrupted by a draw of its own; a clean target stays as it is. data["mark"], (I,J) or
+    None, is the watermark to use, else each is drawn. Adds data["valid"],
     (1,*patch) 1 where the target is still a measurement, of corruptions that erase pixels."""
 
     def __init__(self, corruption: Corruption, levels: Levels, *, clean_targets: bool = False) -> None:
@@ -85,19 +86,26 @@ class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         generator = np.random.default_rng(data["seed"])
-        noisy = self._drawn(data["input"], generator)
+        corruption = self._under(data.get("mark"))
+        noisy = self._drawn(data["input"], corruption, generator)
         if self.clean_targets:
             return {**data, "input": _tensor(noisy.image)}
-        target = self._drawn(data["target"], generator)
+        target = self._drawn(data["target"], corruption, generator)
         made = {**data, "input": _tensor(noisy.image), "target": _tensor(target.image)}
         return made if target.valid is None else {**made, "valid": _tensor(target.valid)}
 
-    def _drawn(self, image: Tensor, generator: np.random.Generator) -> Corrupted:
+    def _under(self, mark: Tensor | None) -> Corruption:
+        """Under a given mark, some patches have none: it may be larger than a patch, and cover most of it."""
+        if mark is None or not isinstance(self.corruption, Watermark):
+            return self.corruption
+        return replace(self.corruption, mark=mark.numpy(), marks=(0, 2))
+
+    def _drawn(self, image: Tensor, corruption: Corruption, generator: np.random.Generator) -> Corrupted:
         """(C,*patch) with a draw for each channel, or for each slice of a block."""
         planes = (
             image.numpy().reshape(-1, *image.shape[1:3]) if image.dim() == 3 else image.numpy()[0].transpose(2, 0, 1)
         )
-        made = corrupt(planes.transpose(1, 2, 0), self.corruption, generator, levels=self.levels)
+        made = corrupt(planes.transpose(1, 2, 0), corruption, generator, levels=self.levels)
 
         def back(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return array.transpose(2, 0, 1) if image.dim() == 3 else array[None]

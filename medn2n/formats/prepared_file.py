@@ -7,11 +7,15 @@ torch, pydantic and safetensors alone.
 from __future__ import annotations
 
 import itertools
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from medn2n.config import Recipe
 from medn2n.core.cases import CaseSet
@@ -41,12 +45,31 @@ class Origin(_Strict):
     sources: list[Source]
 
 
+class PreparedMark(_Strict):
+    """The picture of the recipe's watermark. shape: (I,J). coverage: float32, little-endian, row by row, base64."""
+
+    shape: tuple[int, int]
+    coverage: str
+
+    @classmethod
+    def of(cls, mark: Tensor) -> PreparedMark:
+        """(I,J) coverage, 0 to 1."""
+        return cls(
+            shape=(mark.shape[0], mark.shape[1]), coverage=b64encode(mark.numpy().astype("<f4").tobytes()).decode()
+        )
+
+    def tensor(self) -> Tensor:
+        """What it was made of; ValueError where it was damaged."""
+        return torch.from_numpy(np.frombuffer(b64decode(self.coverage), "<f4").reshape(self.shape).copy())
+
+
 class PreparedInfo(_Strict):
     """The header of a prepared file. cases: how many of training, validation and digital objects it holds."""
 
     recipe: Recipe
     origin: Origin
     cases: tuple[int, int, int]
+    mark: PreparedMark | None = None
 
 
 def origin_of(manifest: Manifest, recipe: Recipe) -> Origin:
@@ -76,10 +99,17 @@ def decoding(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def write_prepared(path: Path, parts: Sequence[Sequence[Path]], recipe: Recipe, origin: Origin) -> None:
-    """Join cache files (of training, validation, digital objects) into one."""
+def write_prepared(
+    path: Path, parts: Sequence[Sequence[Path]], recipe: Recipe, origin: Origin, *, mark: Tensor | None = None
+) -> None:
+    """Join cache files (of training, validation, digital objects) into one. mark: (I,J), the recipe's."""
     counts = [sum(len(read_cases(file)) for file in part) for part in parts]
-    info = PreparedInfo(recipe=recipe, origin=origin, cases=(counts[0], counts[1], counts[2]))
+    info = PreparedInfo(
+        recipe=recipe,
+        origin=origin,
+        cases=(counts[0], counts[1], counts[2]),
+        mark=None if mark is None else PreparedMark.of(mark),
+    )
     join([file for part in parts for file in part], path, {"medn2n": info.model_dump_json()})
 
 
@@ -87,7 +117,8 @@ def read_prepared(path: Path) -> tuple[PreparedInfo, CaseSet]:
     """Header and memory-mapped cases. InputError DAMAGED_CACHE where it is no such file."""
     try:
         info = PreparedInfo.model_validate_json(read_extra(path).get("medn2n", ""))
-    except ValidationError:
+        mark = None if info.mark is None else info.mark.tensor()
+    except ValueError:
         raise InputError(
             "DAMAGED_CACHE",
             "The file of prepared scans lacks its recipe, or another version of medn2n wrote it. Make it again with "
@@ -97,12 +128,13 @@ def read_prepared(path: Path) -> tuple[PreparedInfo, CaseSet]:
     if len(cases) != sum(info.cases):
         raise InputError("DAMAGED_CACHE", f"Expected {sum(info.cases)} cases in the prepared file, found {len(cases)}.")
     ends = list(itertools.accumulate(info.cases))
-    return info, CaseSet(training=cases[: ends[0]], validation=cases[ends[0] : ends[1]], digital=cases[ends[1] :])
+    found = CaseSet(training=cases[: ends[0]], validation=cases[ends[0] : ends[1]], digital=cases[ends[1] :])
+    return info, found.under(mark)
 
 
 def require_same_decoding(prepared: Recipe, wanted: Recipe) -> None:
     """UsageError that names the first setting in which a prepared file's recipe differs where it matters."""
-    ones, twos = decoding(prepared), decoding(wanted)
+    ones, twos = ({**decoding(one), "corrupt.mark": one.corrupt and one.corrupt.mark} for one in (prepared, wanted))
     differing = [name for name in ones if ones[name] != twos[name]]
     if differing:
         raise UsageError(

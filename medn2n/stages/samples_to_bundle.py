@@ -68,8 +68,9 @@ class _Run:
     loader: Any
     held_out: list[dict[str, Tensor]]
     progress: Progress
-    max_minutes: float | None
     checkpoints: Path
+    max_minutes: float | None = None
+    part_minutes: float | None = None
 
 
 def train(
@@ -80,26 +81,25 @@ def train(
     folder: Path,
     device: str = "auto",
     max_minutes: float | None = None,
+    part_minutes: float | None = None,
     resume: bool = False,
     start_from: dict[str, Tensor] | None = None,
 ) -> Trained:
     """Train to the recipe's number of steps or to the time budget, whichever comes first.
 
+    part_minutes: this call ends after that time, at a checkpoint; the next one, with resume, goes on.
     folder: gets checkpoints/last.safetensors and checkpoints/best.safetensors. resume: go on from the last one, with
     the optimiser's state and the time already spent. start_from: weights of another model of the same network.
     """
-    run = _setup(training, validation, recipe, folder=folder, device=device, max_minutes=max_minutes)
+    run = _setup(training, validation, recipe, folder=folder, device=device)
+    run.max_minutes, run.part_minutes = max_minutes, part_minutes
     if start_from is not None:
         _start_from(run, start_from)
-    if not resume:
+    if resume:
+        _resume(run)
+    else:
         for stale in run.checkpoints.glob("*.safetensors"):
             stale.unlink()  # another run's best model must not pass for this one's
-    if resume and (run.checkpoints / "last.safetensors").exists():
-        progress = load_checkpoint(
-            run.checkpoints / "last.safetensors", network=run.network, average=run.average, optimiser=run.optimiser
-        )
-        run.progress = Progress(**progress)
-        logger.info("resumed at step %d", run.progress.step)
     _fit(run)
     best = run.checkpoints / "best.safetensors"
     if not best.exists():
@@ -119,7 +119,6 @@ def _setup(
     *,
     folder: Path,
     device: str,
-    max_minutes: float | None,
 ) -> _Run:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces its precision plugin
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
@@ -147,7 +146,6 @@ def _setup(
         loader=fabric.setup_dataloaders(_loader(samples, recipe, fabric.device)),
         held_out=_held_out_batches(validation or training, recipe),
         progress=Progress(),
-        max_minutes=max_minutes,
         checkpoints=checkpoints,
     )
 
@@ -190,6 +188,14 @@ def _start_from(run: _Run, weights: dict[str, Tensor]) -> None:
         ) from None
 
 
+def _resume(run: _Run) -> None:
+    last = run.checkpoints / "last.safetensors"
+    if last.exists():
+        progress = load_checkpoint(last, network=run.network, average=run.average, optimiser=run.optimiser)
+        run.progress = Progress(**progress)
+        logger.info("resumed at step %d", run.progress.step)
+
+
 def _held_out_batches(cases: list[Case], recipe: Recipe) -> list[dict[str, Tensor]]:
     groups = len({case.group for case in cases})
     length = VALIDATION_SAMPLES_A_GROUP * groups
@@ -201,7 +207,9 @@ def _fit(run: _Run) -> None:
     """Epochs of steps until the steps or the minutes are used up; validation and a checkpoint on the way."""
     recipe, progress = run.recipe, run.progress
     batches_an_epoch = max(1, len(run.loader))
-    started, losses = time.monotonic() - progress.seconds, []
+    began = time.monotonic()
+    started, losses = began - progress.seconds, []
+    part_ends = began + 60 * run.part_minutes if run.part_minutes else math.inf
     done = _share_done(run) >= 1.0
     while not done:
         run.samples.set_epoch(progress.step // batches_an_epoch)
@@ -210,7 +218,7 @@ def _fit(run: _Run) -> None:
             _set_rate(run)
             losses.append(_step(run, batch))
             progress.step += 1
-            done = _share_done(run) >= 1.0
+            done = _share_done(run) >= 1.0 or time.monotonic() >= part_ends
             if progress.step % recipe.validate_every == 0 or done:
                 _validate_and_save(run, float(torch.stack(losses).mean()))
                 losses.clear()

@@ -142,7 +142,7 @@ class Denoiser:
         some times, and corrects for it (`core.textured_noise`). One that fills in k-space leaves what was measured."""
         corruption = self.bundle.info.recipe.get("corrupt") or {}
         if corruption.get("kind") == "kspace":
-            from medn2n.core.mr_acquisition import EDGE_CHANCE, with_kept
+            from medn2n.core.kspace_keeping import EDGE_CHANCE, with_kept
 
             return with_kept(self._run_both_ways(image), image, edge=corruption.get("p_edge") or EDGE_CHANCE)
         if self.bundle.info.recipe.get("pairs") != "added_noise":

@@ -21,7 +21,8 @@ from medn2n.core.corruption import (
     corrupt,
     corruption_of,
 )
-from medn2n.core.lettering import random_line, random_mark, written
+from medn2n.core.lettering import random_line, written
+from medn2n.core.random_marks import random_mark
 
 NETWORK = Levels(black=-0.5, white=0.5)
 
@@ -177,13 +178,22 @@ def test_random_lines_have_the_length_asked_for() -> None:
     assert lengths == {3, 4, 5}
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_drawn_mark_is_a_thin_figure_of_its_size(seed: int) -> None:
-    mark = random_mark(draws(seed), edge=90)
-    assert max(mark.shape) == 90
-    assert mark.min() >= 0
-    assert mark.max() > 0.9
-    assert 0.02 < mark.mean() < 0.6
+def test_drawn_marks_are_many_and_leave_most_of_a_picture_free() -> None:
+    marks = [random_mark(draws(seed), edge=90) for seed in range(60)]
+    assert all(max(mark.shape) <= 90 and mark.min() >= 0 and mark.max() <= 1 for mark in marks)
+    assert sum(mark.max() > 0.9 for mark in marks) > 50
+    assert 0.1 < np.mean([mark.sum() / 90**2 for mark in marks]) < 0.3
+    assert np.mean([mark.sum() / 90**2 > 0.5 for mark in marks]) < 0.1
+    assert len({mark.tobytes() for mark in marks}) == 60
+
+
+@settings(max_examples=40, deadline=None)
+@given(edge=st.integers(8, 120), seed=st.integers(0, 10_000))
+def test_a_drawn_mark_fits_into_its_edge(edge: int, seed: int) -> None:
+    mark = random_mark(draws(seed), edge=edge)
+    assert mark.dtype == np.float32
+    assert 0 < min(mark.shape) <= max(mark.shape) <= edge
+    assert np.isfinite(mark).all()
 
 
 def test_a_given_mark_is_laid_over_by_its_strength_and_shade() -> None:
@@ -200,6 +210,16 @@ def test_a_given_mark_is_laid_over_by_its_strength_and_shade() -> None:
         assert one.drawn["covered"] == pytest.approx(0.4 * covered.mean(), rel=1e-6)
     assert whole > 10  # others hang over an edge
     assert len({tuple(np.argwhere(one.image[..., 0] > 50.001)[0]) for one in made}) > 25
+
+
+def test_a_given_mark_keeps_about_its_own_size_unless_one_is_given() -> None:
+    mark = np.zeros((30, 20), np.float32)
+    mark[10:20, 5:15] = 1.0
+    watermark = Watermark(mark=mark, strength=(1, 1), shade=(1.0, 1.0), marks=(1, 1))
+    areas = [(corrupt(np.zeros((200, 200)), watermark, draws(n)).image / 255).sum() for n in range(80)]
+    whole = [area for area in areas if area > 60]  # others hang over an edge
+    assert min(whole) == pytest.approx(100 * 0.8**2, rel=0.08)
+    assert max(whole) == pytest.approx(100 * 1.25**2, rel=0.08)
 
 
 def test_a_section_of_a_recipe_makes_its_corruption() -> None:

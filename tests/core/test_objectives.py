@@ -16,6 +16,7 @@ from medn2n.core.objectives import (
     l2,
     masked_l2,
     relative_l2,
+    shares_left,
     with_measured,
 )
 from medn2n.errors import UsageError
@@ -213,3 +214,10 @@ def test_a_batch_s_own_mask_reaches_the_objective() -> None:
     valid = compared(output, batch, "prediction")[3]
     assert not bool(valid[:, :, 7].any())  # carried from outside the scan
     assert torch.equal(valid[:, :, :7], mask[:, :, :7])
+
+
+def test_a_pair_without_any_difference_has_no_noise_left() -> None:
+    images = torch.zeros(2, 1, 4, 4)
+    target = images.clone()
+    target[1] = 1.0
+    assert torch.equal(shares_left(images + 0.5, target, images), torch.tensor([0.0, 0.25]))

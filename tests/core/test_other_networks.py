@@ -65,7 +65,9 @@ def test_channel_norm_is_layer_norm_over_the_channels_of_one_voxel() -> None:
     mean, spread = x.mean(dim=1, keepdim=True), x.var(dim=1, unbiased=False, keepdim=True)
     shape = (1, 5, 1, 1, 1)
     expected = (x - mean) / (spread + 1e-5).sqrt() * norm.weight.reshape(shape) + norm.bias.reshape(shape)
-    torch.testing.assert_close(norm(x), expected)
+    torch.testing.assert_close(norm.train()(x), expected)
+    torch.testing.assert_close(norm.eval()(x), expected)
+    assert norm(x.bfloat16()).dtype == torch.bfloat16
 
 
 def test_shuffling_is_pixel_shuffle_in_any_number_of_dimensions() -> None:

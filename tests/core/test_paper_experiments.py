@@ -14,7 +14,7 @@ from scipy import fft
 from medn2n.config import parse_corrupt
 from medn2n.core.cases import Case
 from medn2n.core.corruption import corrupt, corruption_of
-from medn2n.core.mr_acquisition import keep_chance, undersampled, with_kept
+from medn2n.core.kspace_keeping import keep_chance, undersampled, with_kept
 from medn2n.core.objectives import with_measured
 from medn2n.core.samples import PairedSamples
 from medn2n.core.second_views import UndersampleTwiced

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import medn2n
+from medn2n.core.noise_texture import FAR_SLICES_MM, SHARED_SLICES, WHITE_LAG1
+from medn2n.core.objectives import OBJECTIVES
+from medn2n.core.second_views import STRATEGIES
 from medn2n.formats.dicom_header import CT_CLASSES, MR_CLASSES
 from medn2n.formats.dicom_syntax import SYNTAX_UIDS
 from medn2n.formats.dicom_uid import IMPLEMENTATION_CLASS_UID
@@ -16,9 +19,9 @@ CASES = (PACKAGE / "docs" / "input_cases.md").read_text(encoding="utf-8")
 STATEMENT = (PACKAGE / "docs" / "dicom_conformance_statement.md").read_text(encoding="utf-8")
 # Codes that are no verdict on a scan of a denoise run: wrong references, manifests, models, declarations.
 ELSEWHERE = {
-    "CHECKPOINT", "DAMAGED_MODEL", "DIFFERENT_GRIDS", "GRADIENT_TABLE", "MISSING_FILE", "NEEDS_A_FRAME",
-    "NO_SUCH_FRAME", "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES", "SHAPES_DIFFER", "TOO_LITTLE",
-    "UNKNOWN_MODEL",
+    "CHECKPOINT", "DAMAGED_CACHE", "DAMAGED_MODEL", "DIFFERENT_GRIDS", "GRADIENT_TABLE", "MISSING_FILE",
+    "NEEDS_A_FRAME", "NO_SUCH_FRAME", "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES",
+    "SHAPES_DIFFER", "TOO_LITTLE", "UNKNOWN_MODEL",
 }  # fmt: skip
 
 
@@ -50,3 +53,15 @@ def test_conformance_statement_names_what_the_code_reads_and_writes() -> None:
     for keyword in NEW | REMOVED:
         stem = re.sub(r"(Date|Time)$", "", keyword)
         assert keyword in table or f"{stem}Date/Time" in table, keyword
+
+
+def test_the_table_of_second_views_is_the_code_s() -> None:
+    text = (PACKAGE / "docs" / "second_views.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [
+        (name, strategy.second_view, strategy.asks, strategy.source) for name, strategy in STRATEGIES.items()
+    ]
+    for name in OBJECTIVES:
+        assert f"`{name}`" in text
+    limits = (FAR_SLICES_MM, SHARED_SLICES, WHITE_LAG1)
+    assert all(f"{limit:g}" in text for limit in limits)

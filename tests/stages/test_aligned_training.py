@@ -63,7 +63,7 @@ def test_scans_of_a_manifest_lie_upon_each_other_once_corrected(
     assert (valid is None) == (align == "off")
     if valid is not None:
         junk = torch.where(valid > 0, compare[0], torch.tensor(99.0))  # what is not valid does not count
-        for objective in OBJECTIVES.values():
+        for objective in (rule for name, rule in OBJECTIVES.items() if name != "kspace_l2"):  # that one mixes voxels
             assert float(objective(junk, *compare[1:])) == pytest.approx(float(objective(*compare)), rel=1e-5)
 
 

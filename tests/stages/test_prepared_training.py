@@ -21,6 +21,7 @@ from medn2n.formats.case_cache import read_cases
 from medn2n.formats.manifest import read_manifest, write_manifest
 from medn2n.formats.prepared_file import read_prepared
 from medn2n.preparation import prepare_file, prepare_scans
+from medn2n.recipes import recipes_folder
 from medn2n.training import train_model
 from tests.command_line import Call
 from tests.tiny_training import few
@@ -196,6 +197,36 @@ def test_a_bare_node_trains_resumes_and_its_model_is_used_at_home(data: Path, tm
     assert refused.returncode == 3
     assert "not whole" in refused.stderr
     assert not (tmp_path / "run2").exists()
+
+
+def test_a_run_in_parts_ends_where_one_in_one_piece_does(data: Path, tmp_path: Path) -> None:
+    recipe = few(optimiser={"steps": 6})
+    train_model(recipe, data / "manifest.json", tmp_path / "whole", device="cpu")
+    for part in range(1, 7):  # so short a part that each takes one step
+        bundle = train_model(
+            recipe, data / "manifest.json", tmp_path / "parts", device="cpu", resume=True, part_minutes=1e-9
+        )
+        assert bundle.info.figures["steps"] == part
+    histories = [json.loads((tmp_path / run / "log" / "history.json").read_text()) for run in ("whole", "parts")]
+    assert [entry["step"] for entry in histories[1]] == [1, 2, 3, 4, 5, 6]
+    ends = {entry["step"]: entry["validation"] for entry in histories[1]}
+    assert [ends[entry["step"]] for entry in histories[0]] == pytest.approx(
+        [entry["validation"] for entry in histories[0]], rel=1e-3
+    )
+
+
+def test_the_command_takes_the_recipe_s_budget(call: Call, data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    text = (recipes_folder() / "mr_repeats.yaml").read_text()
+    quick = (
+        "[optimiser.steps=2, 'network.arguments={channels: 4, levels: 1}', 'samples={patch: 16, batch: 2, epoch: 4}']"
+    )
+    own.write_text(f"{text}budgets: {{cpu: {{minutes: 1, settings: {quick}}}}}\n")
+    done = call(
+        "train", own, "--data", data / "manifest.json", "-o", tmp_path / "run", "--budget", "cpu", "--device", "cpu"
+    )
+    assert done.code == 0, done.err
+    assert read_bundle(tmp_path / "run").info.figures["steps"] == 2
 
 
 def test_the_run_s_own_cache_is_memory_mapped(data: Path, tmp_path: Path) -> None:
