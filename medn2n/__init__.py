@@ -5,6 +5,10 @@
     denoiser = medn2n.Denoiser.load("ct")         # name, bundle folder, or run folder
     medn2n.save(denoiser(volume), "out/")         # header and geometry from volume.source
     LoadImaged(keys, reader=medn2n.ScanReader())  # the same loading inside any MONAI pipeline
+    recipe = medn2n.read_recipe(medn2n.find_recipe("mr_repeats"), ["seed=7"])
+    medn2n.train_model(recipe, manifest, run)     # what `medn2n train` does; Denoiser.load(run) is the model
+    noise = medn2n.corruption_of(medn2n.config.parse_corrupt({"kind": "gaussian", "sigma": 25}))
+    medn2n.corrupt(image, noise, generator).image # a noisy copy, as training makes them
 
 Research use only: not a medical device.
 """
@@ -18,6 +22,11 @@ __version__ = "0.1.0"
 
 # Loaded on first use: torch and monai take seconds to import, and most commands need neither.
 _HOME = {
+    "corrupt": "medn2n.core.corruption",
+    "corruption_of": "medn2n.core.corruption",
+    "find_recipe": "medn2n.recipes",
+    "read_recipe": "medn2n.recipes",
+    "train_model": "medn2n.training",
     "load": "medn2n.formats.scan",
     "save": "medn2n.formats.scan",
     "common_mark": "medn2n.core.mark_of_a_set",
@@ -27,15 +36,21 @@ _HOME = {
     "Volume": "medn2n.core.volume",
 }
 
-__all__ = ["Denoiser", "ScanReader", "Volume", "catalogue", "common_mark", "load", "save"]
+__all__ = [
+    "Denoiser", "ScanReader", "Volume", "catalogue", "common_mark", "corrupt", "corruption_of", "find_recipe", "load",
+    "read_recipe", "save", "train_model",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from medn2n.core.corruption import corrupt, corruption_of
     from medn2n.core.mark_of_a_set import common_mark
     from medn2n.core.volume import Volume
     from medn2n.formats.monai_reader import ScanReader
     from medn2n.formats.scan import load, save
+    from medn2n.recipes import find_recipe, read_recipe
     from medn2n.stages.folder_to_catalogue import catalogue
     from medn2n.stages.volume_to_denoised import Denoiser
+    from medn2n.training import train_model
 
 
 def __getattr__(name: str) -> Any:

@@ -135,7 +135,7 @@ def benchmark_catalogue(
 ) -> None:
     """Files per second and memory of a catalogue, beside pydicom and dcm2niix."""
     from medn2n.benchmark import benchmark_catalogue as measure
-    from medn2n.tables import benchmark_json, benchmark_table
+    from medn2n.benchmark_tables import benchmark_json, benchmark_table
 
     result = measure(files, rounds)
     print(json.dumps(benchmark_json(result), indent=1) if as_json else benchmark_table(result))
@@ -149,8 +149,8 @@ def benchmark_pairs(
     seed: Seed = 0,
 ) -> None:
     """What the pair check finds in pairs with a built fault, and its false alarms in pairs without."""
+    from medn2n.benchmark_tables import pair_benchmark_table
     from medn2n.pair_benchmark import benchmark_pairs as measure
-    from medn2n.tables import pair_benchmark_table
 
     print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=(modality or "").upper())))
 
@@ -162,8 +162,8 @@ def benchmark_samples(
     seconds: Annotated[float, typer.Option(help="Of each run.", min=0.05)] = 4.0,
 ) -> None:
     """Training patches per second and memory, beside MONAI's CacheDataset."""
+    from medn2n.benchmark_tables import sample_benchmark_table
     from medn2n.sample_benchmark import benchmark_samples as measure
-    from medn2n.tables import sample_benchmark_table
 
     print(sample_benchmark_table(measure(groups=groups, rounds=rounds, seconds=seconds)))
 

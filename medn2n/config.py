@@ -100,7 +100,7 @@ class SimulateMr(_Strict):
 Range = tuple[float, float]
 _CORRUPT_TAKES = {
     "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
-    "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"},
+    "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"}, "kspace": {"p_edge"},
 }  # fmt: skip
 _CORRUPT_LIMITS = {
     "sigma": (0.0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0),
@@ -117,7 +117,7 @@ class Corrupt(_Strict):
     mark: picture file of the one to use, in about its own size where none is given; else each is drawn.
     """
 
-    kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark"]
+    kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark", "kspace"]
     sigma: Range | None = None
     chi: Range | None = None
     p: Range | None = None
@@ -125,6 +125,7 @@ class Corrupt(_Strict):
     strength: Range | None = None
     shade: Range | None = None
     mark: str | None = None
+    p_edge: float | None = Field(default=None, gt=0, lt=1)
 
     @field_validator("sigma", "chi", "p", "size", "strength", "shade", mode="before")
     @classmethod
@@ -137,7 +138,7 @@ class Corrupt(_Strict):
             if name not in _CORRUPT_TAKES[self.kind]:
                 takes = ", ".join(sorted(_CORRUPT_TAKES[self.kind]))
                 raise ValueError(f"{name}: corrupt kind {self.kind} takes {takes} only")
-            if name == "mark":
+            if name in ("mark", "p_edge"):
                 continue
             size = (4.0, 1e4) if self.kind == "text" else (0.01, 2.0)
             low, high = size if name == "size" else _CORRUPT_LIMITS[name]
@@ -237,6 +238,11 @@ class Recipe(_Strict):
     )
     optimiser: Optimiser = Optimiser()
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="the averaged weights that become the model: of the best validation, which is a mean square and "
+        "ranks models that learned the mean of their targets; or of the end, for those that learn a median or a mode",
+    )
     validate_every: int = Field(default=250, ge=1)
     seed: int = 0
 
@@ -261,6 +267,11 @@ class Recipe(_Strict):
         if (self.pairs == "corrupt") != (self.corrupt is not None):
             raise ValueError("pairs: corrupt and a section corrupt go together")
         plain = self.network.dims == 2 and not self.network.neighbours
+        kspace = self.corrupt is not None and self.corrupt.kind == "kspace"
+        if kspace != (self.objective == "kspace_l2"):
+            raise ValueError("corrupt: {kind: kspace} and objective: kspace_l2 go together")
+        if kspace and not plain:
+            raise ValueError("corrupt: {kind: kspace} trains 2D networks without neighbours")
         if self.pairs in ("neighbours", "subsample") and not plain:
             raise ValueError(f"pairs: {self.pairs} trains 2D networks without neighbours")
         if self.pairs in ("neighbours", "added_noise", "subsample", "blind_spot") and self.targets == "clean":

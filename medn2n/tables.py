@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 from medn2n.core.catalogue import Catalogue, Series
 
 if TYPE_CHECKING:
-    from medn2n.benchmark import CatalogueBenchmark
     from medn2n.core.repeat_groups import Decision
     from medn2n.demo import DemoResult
     from medn2n.formats.bundle_dir import Bundle
     from medn2n.formats.manifest import Manifest
     from medn2n.formats.run_record import RunRecord
-    from medn2n.pair_benchmark import PairBenchmark
-    from medn2n.sample_benchmark import SampleBenchmark
     from medn2n.stages.scans_to_report import Evaluation
     from medn2n.stages.volume_to_repeats import SimulatedSeries
 
@@ -196,53 +193,3 @@ def demo_table(result: DemoResult) -> str:
         + f"\n\nReal pair, no truth needed: {share:.0%} of the scan's own squared error is left "
         f"(noise {result.pair_noise_before:.3g} → {result.pair_noise_after:.3g} {result.pair_unit})."
     )
-
-
-def benchmark_table(result: CatalogueBenchmark) -> str:
-    """One line a tool: files per second (slowest and fastest round), against pydicom, peak memory."""
-    rows = [("tool", "files/s", "slowest–fastest", "× pydicom", "peak MB")]
-    for timing in result.timings:
-        peak = "unknown" if timing.peak_mb is None else f"{timing.peak_mb:.0f}"
-        if timing.files_per_second:
-            slowest, fastest = min(timing.files_per_second), max(timing.files_per_second)
-            speed = (f"{timing.usual:.0f}", f"{slowest:.0f}–{fastest:.0f}", f"{result.times_pydicom(timing):.2f}")
-        else:
-            speed, peak = ("not installed", "", ""), ""
-        rows.append((timing.tool, *speed, peak))
-    return f"{aligned(rows, right=(1, 2, 3, 4))}\n{result.files} DICOM files; {result.machine}."
-
-
-def benchmark_json(result: CatalogueBenchmark) -> dict[str, Any]:
-    """The same as JSON values; null for a tool that is not installed, or memory that the system does not tell."""
-    tools = [
-        {
-            "tool": timing.tool,
-            "installed": bool(timing.files_per_second),
-            "files_per_second": list(timing.files_per_second),
-            "times_pydicom": result.times_pydicom(timing) if timing.files_per_second else None,
-            "peak_mb": timing.peak_mb,
-        }
-        for timing in result.timings
-    ]
-    return {"files": result.files, "machine": result.machine, "tools": tools}
-
-
-def pair_benchmark_table(result: PairBenchmark) -> str:
-    """Share of pairs in which the check found something, for each built fault; "none" is its false alarms."""
-    rows = [("built fault", "pairs", "found", "codes")]
-    rows += [
-        (row.fault, str(row.cases), f"{100 * row.rate:.1f} %", ", ".join(f"{code} {n}" for code, n in row.codes))
-        for row in result.rows
-    ]
-    faults = "shift 0.25 voxel, gain 1 %, offset 0.05 σ, shared noise 0.2 (little: 0.05), SNR 5 to 100"
-    return aligned(rows, right=(1, 2)) + f"\n{result.anatomies} objects; {faults}; seed {result.seed}."
-
-
-def sample_benchmark_table(result: SampleBenchmark) -> str:
-    """One line a kind of sample: patches per second (slowest and fastest round), memory for the set."""
-    rows = [("tool", "samples/s", "slowest–fastest", "MB")]
-    for timing in result.timings:
-        memory = "unknown" if timing.memory_mb is None else f"{timing.memory_mb:.0f}"
-        slowest, fastest = min(timing.samples_per_second), max(timing.samples_per_second)
-        rows.append((timing.tool, f"{timing.usual:.0f}", f"{slowest:.0f}–{fastest:.0f}", memory))
-    return f"{aligned(rows, right=(1, 2, 3))}\nA set of {result.gigabytes:.1f} GB; one thread each, in turns."

@@ -30,7 +30,7 @@ ALLOWED = {
     "log": set(),
     "config": {"errors"},
     # The package's own names are loaded lazily, and for type checkers.
-    "medn2n": {"core", "formats", "stages"},
+    "medn2n": {"core", "formats", "stages", "top"},
 }
 
 

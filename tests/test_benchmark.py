@@ -48,7 +48,7 @@ def test_json(call: Call) -> None:
 
 
 def test_without_dcm2niix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from medn2n.tables import benchmark_json, benchmark_table
+    from medn2n.benchmark_tables import benchmark_json, benchmark_table
 
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setenv("PATH", "")

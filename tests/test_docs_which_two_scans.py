@@ -10,7 +10,8 @@ import medn2n
 from tests.command_line import Call
 
 TEXT = (files("medn2n") / "docs" / "which_two_scans.md").read_text(encoding="utf-8")
-CHECK = (Path(medn2n.__file__).parent / "core" / "pair_check.py").read_text(encoding="utf-8")
+CORE = Path(medn2n.__file__).parent / "core"
+CHECK = "".join(path.read_text(encoding="utf-8") for path in sorted(CORE.glob("pair_*.py")))
 
 
 def test_every_verdict_that_it_names_is_one_of_the_check() -> None:

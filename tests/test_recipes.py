@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
 from medn2n.core.networks import build_network
 from medn2n.errors import UsageError
 from medn2n.recipes import find_recipe, read_budget, read_recipe, recipes_folder, shipped_recipes
+from medn2n.training import train_model
+from tests import built_photos
+from tests.built_repeats import head, repeats
 
 
 def test_every_shipped_recipe_parses_and_its_network_builds() -> None:
@@ -22,6 +28,54 @@ def test_every_shipped_recipe_parses_and_its_network_builds() -> None:
             image = torch.rand(1, spec.channels, *(32,) * spec.dims)
             assert network.eval()(image).shape == image[:, :1].shape
         assert find_recipe(path.stem) == path
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A manifest of two groups for each modality: two photographs, and a head scanned twice as CT and as MR."""
+    folder = tmp_path_factory.mktemp("scans")
+    files: dict[str, list[list[str]]] = {"PHOTO": [], "CT": [], "MR": []}
+    for n in range(2):
+        files["PHOTO"].append(
+            [built_photos.png(folder / f"p{n}.png", built_photos.numbers(size=(64, 64), seed=n)).name]
+        )
+        for modality, level in (("CT", -1000.0), ("MR", 0.0)):
+            names = [f"{modality}{n}{r}.nii" for r in range(2)]
+            for name, frame in zip(names, repeats(head((64, 64, 6)), 40, n, count=2), strict=True):
+                image = nibabel.Nifti1Image((frame + level).astype(np.float32), np.diag([2.0, 2.0, 3.0, 1.0]))
+                nibabel.save(image, folder / name)
+            files[modality].append(names)
+    for modality, groups in files.items():
+        listed = [
+            {"group": f"g{n}", "subject": f"s{n}", "modality": modality, "image": names, "check": {"verdict": "fit"}}
+            for n, names in enumerate(groups)
+        ]
+        text = {"schema": "medn2n.manifest/1", "name": modality, "training": listed}
+        (folder / f"{modality}.json").write_text(json.dumps(text))
+    return {modality: folder / f"{modality}.json" for modality in files}
+
+
+SMALL_NETWORK = {
+    "unet": "{channels: 3, levels: 2}",
+    "tanh_autoencoder": "{}",
+    "nafnet": "{}",
+    "BasicUNet": "{in_channels: 1, out_channels: 1, features: [4, 4, 4, 4, 4, 4]}",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in recipes_folder().glob("*.yaml")))
+def test_every_shipped_recipe_trains(name: str, scans: dict[str, Path], tmp_path: Path) -> None:
+    """A few steps of what ships, with a smaller network, smaller patches and fewer simulated slices."""
+    recipe = shipped_recipes()[name]
+    over = ["samples.patch=32", "samples.batch=2", "samples.epoch=4", "optimiser.steps=2", "validate_every=1"]
+    over += [f"network.arguments={SMALL_NETWORK[recipe.network.name]}", 'base_model=""']
+    if "simulate" in recipe.pairs:
+        section = f"simulate_{recipe.modality.lower()}"
+        over += [f"{section}.{key}={value}" for key, value in (("draws", 1), ("slices", 1), ("digital", 0))]
+        over += [f"{section}.views=48"] if recipe.modality == "CT" else []
+    made = train_model(read_recipe(find_recipe(name), over), scans[recipe.modality], tmp_path, device="cpu")
+    assert made.info.figures["steps"] == 2
+    assert 0 < made.info.figures["validation_share"] < 100
 
 
 def test_settings_over_the_recipe_s(tmp_path: Path) -> None:

@@ -12,22 +12,24 @@ from medn2n.core.pair_measures import JointFit
 
 Array = npt.NDArray[Any]
 
-FEATURELESS = 1.2  # block means of white noise differ by 0.35 σ, of very smooth noise by 1.2 σ
+FEATURELESS = 6.0  # variance of block means over what the noise gives them; noise that interpolation hides makes it 4
+OWN_NOISE = 2.0  # a single scan shows only half of its noise where interpolation smoothed it
 _GROUPS = 16
 
 
-def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> tuple[float, float]:
+def anatomy_correlation(first: Array, second: Array, fit: JointFit, sigmas: tuple[float, float]) -> tuple[float, float]:
     """Correlation of 4×4 block means after the whole-pixel shift, with the noise's share of their variance taken
-    out, and its jackknife error. (1, 0) for an object without anatomy (a uniform phantom): block means spread no more
-    than noise does."""
+    out, and its jackknife error. sigmas: noise of each scan. (1, 0) for an object without anatomy (a uniform
+    phantom): block means spread no more than noise does."""
     moved = np.roll(second, (-round(fit.shift[0]), -round(fit.shift[1])), (0, 1))
-    ones, twos, apart = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved, fit.left_over))
+    ones, twos = (noise.cut_blocks(scan, fit.measured, side=4) for scan in (first, moved))
     if len(ones.mean) < 10:
         return 0.0, 0.0
-    grain = float(np.median(np.minimum(ones.sigma, twos.sigma)))
-    if max(float(ones.mean.var()), float(twos.mean.var())) <= (FEATURELESS * grain) ** 2:
+    share = _share_in_means(fit)
+    own = share * (sigmas[0] ** 2 + sigmas[1] ** 2) / 2
+    if max(float(ones.mean.var()), float(twos.mean.var())) <= FEATURELESS * own:
         return 1.0, 0.0
-    in_means = float(np.median(apart.sigma)) ** 2 / 2 * _variance_of_means(fit)
+    in_means = min(share * _noise_variance(fit), OWN_NOISE**2 * own)
     whole = _without_noise(ones.mean, twos.mean, in_means)
     group = np.arange(len(ones.mean)) * _GROUPS * 4 // len(ones.mean) % _GROUPS
     parts = [_without_noise(ones.mean[group != g], twos.mean[group != g], in_means) for g in range(_GROUPS)]
@@ -35,7 +37,13 @@ def anatomy_correlation(first: Array, second: Array, fit: JointFit) -> tuple[flo
     return whole, error
 
 
-def _variance_of_means(fit: JointFit) -> float:
+def _noise_variance(fit: JointFit) -> float:
+    """Of one scan, from what the fit leaves of the difference; of two objects, it is no noise."""
+    apart = noise.cut_blocks(fit.left_over, fit.measured, side=8)
+    return float(np.median(apart.sigma)) ** 2 / 2 if len(apart.mean) else 0.0
+
+
+def _share_in_means(fit: JointFit) -> float:
     """Variance of a 4×4 block's mean over that of a voxel, for noise whose correlation decays exponentially."""
     share = 1.0
     for rho in noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)):

@@ -49,6 +49,9 @@ ACQUISITION_KEYS = (
 )  # fmt: skip
 
 
+UNNAMED = "u"  # prefix of the keyed id that stands for a patient whom the headers do not name: it is the study's
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedOver:
     """Files that will not be denoised. status "passed": not a CT/MR image series, nothing is wrong with it;

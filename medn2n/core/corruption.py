@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.config import Corrupt
+from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
 from medn2n.core.lettering import random_line, written
 from medn2n.core.random_marks import random_mark
 
@@ -220,9 +221,23 @@ class Watermark:
         return image_edge * _between(self.size or DRAWN_SIZE, generator)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KSpace:
+    """Frequencies left out by chance, more of them towards the edge of k-space, where they are kept with probability
+    p_edge, and the kept ones divided by their probability (Lehtinen 2018, §3.4; `core.kspace_keeping`)."""
+
+    p_edge: float = EDGE_CHANCE
+
+    def draw(self, shares: npt.NDArray[np.float64], generator: np.random.Generator) -> Corrupted:
+        """IFFT(keep · FFT(x) / m), of each plane by itself."""
+        planes = [undersampled(shares[..., k], generator, edge=self.p_edge) for k in range(shares.shape[2])]
+        kept = float(np.mean([plane.kept for plane in planes]))
+        return _made(np.stack([plane.image for plane in planes], axis=2), kept=kept)
+
+
 KINDS: dict[str, Any] = {
     "gaussian": Gaussian, "poisson": Poisson, "bernoulli": Bernoulli, "impulse": Impulse, "rician": Rician,
-    "text": Text, "watermark": Watermark,
+    "text": Text, "watermark": Watermark, "kspace": KSpace,
 }  # fmt: skip
 
 

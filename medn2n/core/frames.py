@@ -17,6 +17,9 @@ MOST_UNSTEADY = 10  # longer approaches to steady state do not occur at TR ≥ 0
 LEVEL_GAP = 0.10  # between b-values, echoes or contrast phases; repeats of one weighting lie within a few per cent
 SAME_B = 25.0  # s/mm²: scanners write 0, 5 or 995 for what was asked as 0 and 1000
 SAME_DIRECTION = 0.9994  # |cosine|, 2 degrees: opposite directions weight alike
+LEAST_ALTERNATING = 8  # frames: with fewer, noise alternates too often by chance
+ALTERNATING_ERRORS = 6.0  # of the mean; label and control of ASL differ by 1 %, far above the wander of a level
+ALTERNATING_SHARE = 0.002  # of the level; half the least of ASL, and more than rounding to whole numbers makes
 ZERO_B = 50.0  # below this the direction does not matter
 
 
@@ -62,6 +65,18 @@ def by_level(frames: Sequence[int], levels: Sequence[float]) -> list[tuple[int, 
     return sorted(tuple(sorted(group)) for group in groups)
 
 
+def alternates(levels: Sequence[float]) -> bool:
+    """True where every other frame is brighter: label and control of arterial spin labelling."""
+    values = np.asarray(levels, dtype=float)
+    if len(values) < LEAST_ALTERNATING:
+        return False
+    against = values[1:-1] - (values[:-2] + values[2:]) / 2  # each frame against its neighbours: blind to drift
+    signed = against * (-1.0) ** np.arange(len(against))
+    error = float(np.std(signed, ddof=1)) / np.sqrt(len(signed) / 3)  # each level is in three of them
+    limit = max(ALTERNATING_ERRORS * error, ALTERNATING_SHARE * abs(float(values.mean())))
+    return bool(abs(float(signed.mean())) > limit)
+
+
 def by_gradient(b_values: Sequence[float], directions: Sequence[Sequence[float]] | None) -> list[tuple[int, ...]]:
     """Frames with the same b-value and the same direction or its opposite; without directions, only b ≈ 0."""
     groups: list[list[int]] = []
@@ -99,12 +114,14 @@ def group_frames(
     directions: Sequence[Sequence[float]] | None = None,
 ) -> FrameGroups:
     """Groups of frames that may be repeats. With a gradient table it alone decides; else the levels do, after the
-    leading frames before steady state are left out."""
+    leading frames before steady state are left out, and the turn of the frames where the levels alternate."""
     if b_values is not None:
         return FrameGroups(groups=tuple(by_gradient(b_values, directions)), unsteady=())
     dropped = unsteady_frames(levels)
     rest = range(dropped, len(levels))
-    return FrameGroups(groups=tuple(by_level(rest, levels)), unsteady=tuple(range(dropped)))
+    turns = [rest[::2], rest[1::2]] if alternates(levels[dropped:]) else [rest]
+    groups = sorted(group for turn in turns for group in by_level(turn, levels))
+    return FrameGroups(groups=tuple(groups), unsteady=tuple(range(dropped)))
 
 
 def typical_frame(voxels: npt.NDArray[Any]) -> int:

@@ -4,10 +4,7 @@ Thermal noise is white, complex and Gaussian in each coil's k-space. Coil sensit
 up to one, so that the root of the sum of squares gives the signal back and its noise is non-central χ, and the matched
 combination Σ S*·x (Roemer 1990) has Gaussian noise of the coil's own σ in its real and imaginary part.
 
-Undersampling is that of the Noise2Noise paper (Lehtinen et al. 2018, §3.4): each frequency of a real image is kept with
-probability m(k) = p_edge^|k|, |k| being 1 at the edge of k-space, and divided by it. A frequency and its conjugate are
-kept together, both or none: each is drawn with probability √m and needs the other's draw, so that both survive with m,
-the image stays real and its mean is the image.
+Undersampling is that of the Noise2Noise paper (`core.kspace_keeping`).
 """
 
 from __future__ import annotations
@@ -20,12 +17,11 @@ import numpy.typing as npt
 from scipy import fft
 
 from medn2n.core.digital_objects import smooth_field
+from medn2n.core.kspace_keeping import undersampled
 from medn2n.core.mr_physics import acquired_band
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-EDGE_CHANCE = 0.025  # p_edge of the paper: 10.5 % of 255×255 frequencies are kept
 IMAGES = ("magnitude", "complex")
 UNDERSAMPLING = ("none", "bspec")
 COIL_WIDTH = 0.75  # standard deviation of a coil's reach, in fields of view
@@ -89,26 +85,6 @@ def coil_sensitivities(shape: tuple[int, int], coils: int) -> npt.NDArray[np.com
     return np.asarray(stack / np.sqrt(np.sum(np.abs(stack) ** 2, axis=0)))
 
 
-def keep_chance(shape: tuple[int, int], edge: float = EDGE_CHANCE) -> Array:
-    """m(k), (rows, columns) in FFT order: probability that a frequency is kept."""
-    first, second = (fft.fftfreq(size) * size / max(size // 2, 1) for size in shape)
-    return np.asarray(edge ** np.hypot(first[:, None], second[None, :]))
-
-
-def kept(chance: Array, generator: np.random.Generator) -> BoolArray:
-    """Which frequencies are kept, conjugates together, each with probability `chance` (symmetric, in FFT order). A
-    frequency that is its own conjugate has one draw, not two."""
-    drawn = generator.random(chance.shape) ** 2 < chance
-    own = np.arange(chance.size).reshape(chance.shape)
-    alone = own == _conjugate(own)
-    return np.asarray(np.where(alone, generator.random(chance.shape) < chance, drawn & _conjugate(drawn)))
-
-
-def _conjugate(spectrum: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Entry −k at k, in FFT order."""
-    return np.roll(spectrum[::-1, ::-1], 1, axis=(0, 1))
-
-
 def acquire(
     slice_magnitude: FloatArray, protocol: MrProtocol, *, repeats: int, generator: np.random.Generator
 ) -> MrRepeats:
@@ -140,8 +116,7 @@ def acquire(
 
 def _undersampled(image: Array, sigma: float, generator: np.random.Generator) -> Array:
     noisy = image + generator.normal(0.0, sigma, image.shape) if sigma else image
-    chance = keep_chance((image.shape[0], image.shape[1]))
-    return np.asarray(np.real(fft.ifft2(fft.fft2(noisy) * kept(chance, generator) / chance)))
+    return undersampled(noisy, generator).image
 
 
 def _coil_noise(

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from medn2n.core.mr_acquisition import MrProtocol, MrRepeats, keep_chance
+from medn2n.core.kspace_keeping import keep_chance
+from medn2n.core.mr_acquisition import MrProtocol, MrRepeats
 from medn2n.core.mr_physics import acquired_band
 from medn2n.core.noise_figures import Figure, correlation
 from medn2n.core.rician import magnitude_mean, magnitude_variance

@@ -1,19 +1,17 @@
 """Are two scans a Noise2Noise pair? The same object in the same place, equal signal, independent noise.
 
-`check_pair` measures (see `medn2n.core.pair_measures`) and judges. The figures that the thresholds rest on were
-measured on real repeats: EPI series, diffusion b=0, phantom pairs of three scanners, simulated CT draws; and on
-real non-repeats: moving heads, rescans after repositioning, one CT scan reconstructed twice, overlapping slices.
+`check_pair` measures (`medn2n.core.pair_measures`, `medn2n.core.shared_noise`) and lets `medn2n.core.pair_rules` judge.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from medn2n.core import noise
 from medn2n.core.anatomy import anatomy_correlation
+from medn2n.core.pair_artefacts import line_ratio, spectral_peak
 from medn2n.core.pair_measures import (
     Array,
     BoolArray,
@@ -22,86 +20,13 @@ from medn2n.core.pair_measures import (
     edge_ratio,
     joint_fit,
 )
+from medn2n.core.pair_result import PairResult
+from medn2n.core.pair_rules import judged
 from medn2n.core.shared_noise import SharedNoise, shared_noise
 from medn2n.core.turn import in_plane_turn
 
-Verdict = Literal["fit", "correctable", "unfit", "unproven"]
-
 IDENTICAL_SHARE = 0.5  # equal voxels; rounded noise of σ = 0.5 grey levels still leaves more than half unequal
-RESCALED_SHARE = 0.02  # difference over each scan's noise; real repeats stay above 0.1, anatomy included
-ANATOMY_CORRELATION = 0.95  # of 4×4 block means: repeats 0.98 and more, even moved; another subject below 0.9
-SHIFT_VOXELS = 0.15  # below the 0.25 voxel that must be found; still heads measure up to 0.08
-GAIN_LIMIT = 0.008  # 1 % must be found; EPI, phantom and simulated repeats mostly stay within 0.5 %
-LEVEL_SIGMAS = 0.028  # an offset of 0.05 σ must be found; what a fit leaves by chance stays below 0.02 σ
-LEVEL_ERRORS = 3.2
-UNFIT_GAIN = 0.15  # what differs by more was made with another protocol or contrast
-UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remove what is this far above noise
-EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
-SHARED_NOISE = 0.03  # 0.05 must be found where all is flat (air, phantom, simulation)
-SHARED_IN_ANATOMY = 0.045  # what anatomy leaves in the flattest blocks of a scan reaches 0.04
-SHARED_ERRORS = 3.5
-APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
-UNPROVEN_NOISE = 0.20  # if even this much could hide, the voxels do not prove independence
 LEAST_VOXELS = 1000  # five unknowns and sixteen jackknife groups need at least this
-ERRORS = 4.0  # standard errors beyond which a fitted figure counts; jackknife errors of real scans run small
-
-NOISE_CODES = ("IDENTICAL", "RESCALED", "SHARED_NOISE")  # rules that mean: the noise is not independent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairResult:
-    """Outcome for two scans. Errors are standard errors; sigmas are in the scans' unit; shift in voxels (I,J,K).
-
-    code: the rule that decided, e.g. "SHARED_NOISE"; reason: one sentence for a person. same_object: the anatomy
-    is the same, whether or not the pair is fit: such scans belong to one subject.
-    smallest_shared_noise: the least noise correlation that this check would have seen.
-    """
-
-    verdict: Verdict
-    code: str
-    reason: str
-    same_object: bool
-    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    shift_error: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    gain: float = 1.0
-    gain_error: float = 0.0
-    offset: float = 0.0
-    offset_error: float = 0.0
-    level_sigmas: float = 0.0
-    level_error_sigmas: float = 0.0
-    mismatch_sigmas: float = 0.0
-    sigma_first: float = 0.0
-    sigma_second: float = 0.0
-    sigma_pair: float = 0.0
-    noise_correlation: float = 0.0
-    noise_correlation_error: float = 0.0
-    smallest_shared_noise: float = 1.0
-    edge_ratio: float = 1.0
-    coarse_ratio: float = 1.0
-    anatomy_correlation: float = 0.0
-    anatomy_error: float = 0.0
-    noise_lag1: tuple[float, float] = (0.0, 0.0)
-    turn_degrees: float = 0.0
-    turn_error_degrees: float = float("inf")
-
-    def figures(self) -> dict[str, float]:
-        """Flat name → value, for the manifest. The noise correlation only where flat areas show it: elsewhere it
-        would be the anatomy's."""
-        names = [
-            "gain", "gain_error", "offset", "offset_error", "level_sigmas", "level_error_sigmas", "mismatch_sigmas",
-            "sigma_first", "sigma_second",
-            "sigma_pair", "smallest_shared_noise", "edge_ratio", "coarse_ratio", "anatomy_correlation", "anatomy_error",
-        ]  # fmt: skip
-        if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
-            names += ["noise_correlation", "noise_correlation_error"]
-        if np.isfinite(self.turn_error_degrees):
-            names += ["turn_degrees", "turn_error_degrees"]
-        figures = {name: float(getattr(self, name)) for name in names}
-        for axis, shift, error in zip("ijk", self.shift, self.shift_error, strict=True):
-            figures[f"shift_{axis}_voxels"] = shift
-            figures[f"shift_{axis}_error_voxels"] = error
-        figures["noise_lag1_i"], figures["noise_lag1_j"] = self.noise_lag1
-        return {name: round(value, 5) for name, value in figures.items() if np.isfinite(value)}
 
 
 def check_pair(
@@ -110,12 +35,13 @@ def check_pair(
     *,
     padding: BoolArray | None = None,
     acquired_apart: bool = False,
+    turn: bool = True,
 ) -> PairResult:
     """Check two (I,J,K) scans on one grid.
 
     padding: True where either scan holds its padding value. acquired_apart: headers or the time axis show two
     separate acquisitions, whose thermal noise is independent by physics: then anatomy that hides the noise
-    everywhere does not make the pair "unproven".
+    everywhere does not make the pair "unproven". turn: measure it too; it is a figure only and decides nothing.
     """
     refused = _plainly_refused(first, second, padding)
     if refused is not None:
@@ -127,7 +53,11 @@ def check_pair(
     fit = joint_fit(first, second, measured, sigmas)
     shared = shared_noise(first, second, measured)
     edges = edge_ratio(fit, (first + second) / 2)
-    return _judged(_figures(first, second, fit, shared, edges, sigmas), shared, sigmas, acquired_apart)
+    result = judged(_figures(first, second, fit, shared, edges, sigmas), shared, sigmas, acquired_apart)
+    if not turn:
+        return result
+    turned = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
+    return replace(result, turn_degrees=turned.degrees, turn_error_degrees=turned.error)
 
 
 def _refuse(code: str, reason: str, *, same_object: bool = False) -> PairResult:
@@ -159,11 +89,8 @@ def _figures(
     first: Array, second: Array, fit: JointFit, shared: SharedNoise, edges: float, sigmas: tuple[float, float]
 ) -> PairResult:
     """All measurements, not yet judged."""
-    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
-    inside = fit.left_over[tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured]
-    sigma_pair = noise.trimmed_std(inside) / float(np.sqrt(2)) if inside.size else 0.0
-    anatomy = anatomy_correlation(first, second, fit)
-    turn = in_plane_turn(first, second, fit.measured, sigmas, start=fit.shift[:2])
+    sigma_pair = _sigma_pair(first, second, fit)
+    anatomy = anatomy_correlation(first, second, fit, sigmas)
     return PairResult(
         verdict="fit",
         code="FIT",
@@ -186,86 +113,20 @@ def _figures(
         smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
+        spectral_peak=spectral_peak(fit.left_over, fit.measured),
+        line_ratio=line_ratio(fit.left_over, fit.measured),
         anatomy_correlation=anatomy[0],
         anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
-        turn_degrees=turn.degrees,
-        turn_error_degrees=turn.error,
     )
 
 
-def _judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
-    """The first rule that applies decides; the order goes from what no correction can help to what is fine."""
-    for rule in (_other_object, _copy_of_it, _same_noise, _structure, _shift, _intensity):
-        verdict, code, reason = rule(result, shared, sigmas, acquired_apart)
-        if verdict != "fit":
-            return replace(result, verdict=verdict, code=code, reason=reason, same_object=code != "OTHER_OBJECT")
-    if result.smallest_shared_noise > UNPROVEN_NOISE and not acquired_apart:
-        seen = min(result.smallest_shared_noise, 1.0)
-        return replace(
-            result,
-            verdict="unproven",
-            code="UNPROVEN_INDEPENDENCE",
-            reason=f"too little flat area to tell shared noise from anatomy: up to {seen:.2f} could hide; "
-            "declare the pair if the two were measured separately",
-        )
-    proof = f"noise correlation {result.noise_correlation:.2f} ± {result.noise_correlation_error:.2f}"
-    if result.smallest_shared_noise > UNPROVEN_NOISE:
-        proof = "separate acquisitions (no flat area to measure noise correlation in)"
-    return replace(result, reason=f"same place, same signal, {proof}")
-
-
-Ruling = tuple[Verdict, str, str]
-_FINE: Ruling = ("fit", "FIT", "")
-
-
-def _other_object(result: PairResult, *_: object) -> Ruling:
-    if result.anatomy_correlation >= ANATOMY_CORRELATION:
-        return _FINE
-    found = f"their anatomy correlates {result.anatomy_correlation:.2f}, expected at least {ANATOMY_CORRELATION}"
-    return ("unfit", "OTHER_OBJECT", f"{found}: another subject, region or contrast")
-
-
-def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, float], _apart: bool) -> Ruling:
-    if result.sigma_pair >= RESCALED_SHARE * min(sigmas):
-        return _FINE
-    return ("unfit", "RESCALED", "one is a rescaled copy of the other: they differ by less than any noise")
-
-
-def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
-    sure = shared.correlation - SHARED_ERRORS * shared.error
-    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.everywhere else SHARED_IN_ANATOMY
-    if not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
-        return _FINE
-    found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
-    return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
-
-
-def _structure(result: PairResult, *_: object) -> Ruling:
-    if result.edge_ratio < EDGE_RATIO:
-        return _FINE
-    found = f"their difference is {result.edge_ratio:.1f} times as large at edges as in flat areas"
-    return ("unfit", "STRUCTURE", f"{found} (pure noise: about 1): motion or another reconstruction")
-
-
-def _shift(result: PairResult, *_: object) -> Ruling:
-    moved = [
-        abs(shift) > SHIFT_VOXELS and abs(shift) > ERRORS * error
-        for shift, error in zip(result.shift, result.shift_error, strict=True)
-    ]
-    if not any(moved):
-        return _FINE
-    found = ", ".join(f"{shift:+.2f}" for shift in result.shift)
-    return ("correctable", "SHIFT", f"the second is shifted by ({found}) voxels: align it before pairing")
-
-
-def _intensity(result: PairResult, *_: object) -> Ruling:
-    gain, level = abs(result.gain - 1), abs(result.level_sigmas)
-    scaled = gain > max(GAIN_LIMIT, ERRORS * result.gain_error)
-    lifted = level > max(LEVEL_SIGMAS, LEVEL_ERRORS * result.level_error_sigmas)
-    if not scaled and not lifted:
-        return _FINE
-    found = f"intensity differs by gain {result.gain:.3f} and {result.mismatch_sigmas:.2f} σ on average"
-    if gain > UNFIT_GAIN or result.mismatch_sigmas > UNFIT_MISMATCH_SIGMAS:
-        return ("unfit", "INTENSITY", f"{found}: another protocol or contrast")
-    return ("correctable", "INTENSITY", f"{found}: match it before pairing")
+def _sigma_pair(first: Array, second: Array, fit: JointFit) -> float:
+    """Noise of one scan from what gain, offset and shift leave of the difference in tissue; or gain and offset alone,
+    where that leaves less: what a shift explains is blurred, and of a rescaled copy nothing may be left."""
+    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
+    inside = tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured
+    if not inside.any():
+        return 0.0
+    plain = second[inside] - fit.gain * first[inside] - fit.offset
+    return min(noise.trimmed_std(fit.left_over[inside]), noise.trimmed_std(plain)) / float(np.sqrt(2))

@@ -7,6 +7,7 @@ numbers into a verdict.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 SMOOTH_PIXELS = 1.0  # in-plane blur before derivatives: the least that makes them noise-proof at SNR 5
 SEARCH_PIXELS = 24  # patients who moved further than this were repositioned
 GROUPS = 16  # of the jackknife that gives every fitted figure its interval
+MOST_GAIN_ERROR, MOST_SHIFT_ERROR = 0.05, 0.5  # larger ones say that the object does not show it
 FIT_VOXELS = 300_000  # enough for a gain to 0.1 %; more costs time only
 
 
@@ -96,7 +98,7 @@ def joint_fit(first: Array, second: Array, measured: BoolArray, sigmas: tuple[fl
     residual = difference - design_all
     noise_columns, _ = _design(residual, inner, index=index)
     noise_columns[:, 1] = 0
-    solution, error = _solve(columns, target, noise_columns, share)
+    solution, error = _solve_what_shows(columns, target, noise_columns, share)
     slope, level = solution[0], solution[1]
     scale = 1 - slope * (1 - weight)
     mean = _mean_difference(columns, target)
@@ -107,7 +109,7 @@ def joint_fit(first: Array, second: Array, measured: BoolArray, sigmas: tuple[fl
         gain=float((1 + slope * weight) / scale),
         gain_error=float(error[0]),
         offset=float((level - slope * centre) / scale),
-        offset_error=float(np.hypot(error[1], error[0] * centre)),
+        offset_error=float(np.hypot(error[1], error[0] * centre if np.isfinite(error[0]) else 0.0)),
         level=mean[0],
         level_error=mean[1],
         mismatch=float(np.sqrt(np.mean((slope * columns[:, 0] + level) ** 2))) if len(columns) else 0.0,
@@ -183,19 +185,30 @@ def _full_prediction(middle: Array, solution: Array) -> npt.NDArray[np.float32]:
     return np.asarray(prediction, dtype=np.float32)
 
 
+def _solve_what_shows(columns: Array, target: Array, noise_columns: Array, share: float) -> tuple[Array, Array]:
+    """`_solve`, but what the object does not show (a gain without contrast, a shift along a uniform axis) is 0 with an
+    infinite error, and does not spoil the rest."""
+    solution, error = _solve(columns, target, noise_columns, share)
+    shows = error < np.array([MOST_GAIN_ERROR, np.inf, *[MOST_SHIFT_ERROR] * (columns.shape[1] - 2)])
+    if shows.all() or not shows[1]:
+        return solution, error
+    solution, error = np.zeros(len(shows)), np.full(len(shows), np.inf)
+    solution[shows], error[shows] = _solve(columns[:, shows], target, noise_columns[:, shows], share)
+    return solution, error
+
+
 def _solve(columns: Array, target: Array, noise_columns: Array, share: float) -> tuple[Array, Array]:
     """Huber least squares with the noise's normal equations (times `share`) taken out, and jackknife errors."""
     unknowns = columns.shape[1]
     if len(target) < 50 * unknowns:
         return np.zeros(unknowns), np.full(unknowns, np.inf)
     solution, weights = np.zeros(unknowns), np.ones(len(target))
-    group = np.arange(len(target)) * GROUPS * 4 // len(target) % GROUPS
+    ends = np.arange(GROUPS + 1) * len(target) // GROUPS  # some rows each: wider than blurred noise reaches
     for _ in range(3):
         normal, right = np.empty((GROUPS, unknowns, unknowns)), np.empty((GROUPS, unknowns))
-        for g in range(GROUPS):
-            mine = group == g
-            weighted = columns[mine] * weights[mine, None]
-            shadow = noise_columns[mine]
+        for g, (start, end) in enumerate(pairwise(ends)):
+            mine = slice(start, end)
+            weighted, shadow = columns[mine] * weights[mine, None], noise_columns[mine]
             normal[g] = weighted.T @ columns[mine] - share * (shadow * weights[mine, None]).T @ shadow
             right[g] = weighted.T @ target[mine]
         total, aim = normal.sum(axis=0), right.sum(axis=0)

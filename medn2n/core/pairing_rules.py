@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from medn2n.core.catalogue import Scalar, Series
+from medn2n.core.catalogue import UNNAMED, Scalar, Series
 
 GRID_TOLERANCE_MM = 1e-3  # positions are written with four decimals or more; a real move is a hundred times larger
 NUMBER_TOLERANCE = 1e-3  # relative; TE 29.999 and 30 are one protocol
@@ -50,8 +50,13 @@ def same_series(first: Series, second: Series) -> str | None:
 
 
 def other_patient(first: Series, second: Series) -> str | None:
-    """Noise2Noise needs one object: two patients never are."""
-    return "they are of different patients" if _differ(first, second, "patient") else None
+    """Noise2Noise needs one object: two patients never are. Whom the header does not name may be anybody."""
+    known = not _unnamed(first) and not _unnamed(second)
+    return "they are of different patients" if known and _differ(first, second, "patient") else None
+
+
+def _unnamed(series: Series) -> bool:
+    return str(series.acquisition.get("patient", UNNAMED)).startswith(UNNAMED)
 
 
 def other_modality(first: Series, second: Series) -> str | None:
@@ -74,7 +79,10 @@ def other_grid(first: Series, second: Series) -> str | None:
 
 
 def other_frame_of_reference(first: Series, second: Series) -> str | None:
-    """Other FrameOfReferenceUID: the same numbers then mean other places (PS3.3 C.7.4.1)."""
+    """Other FrameOfReferenceUID: the same numbers then mean other places (PS3.3 C.7.4.1). De-identification may have
+    made the UIDs of unnamed patients anew, each on its own: the voxel check decides about those."""
+    if (_unnamed(first) or _unnamed(second)) and _differ(first, second, "study_uid"):
+        return None
     if _differ(first, second, "frame_of_reference_uid"):
         return "they have different frames of reference: the patient was positioned anew between them"
     return None

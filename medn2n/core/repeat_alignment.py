@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.alignment import STILL, Rigid, middle_mm, register, resampled
-from medn2n.core.pair_check import PairResult, check_pair
+from medn2n.core.pair_check import check_pair
+from medn2n.core.pair_result import PairResult
 
 MOVED = ("SHIFT", "STRUCTURE")  # rules that a motion can trip
 TURNED_ANATOMY = 0.8  # a head that turned by some degrees still correlates so; its other slices do not

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from medn2n.core.catalogue import Series
 from medn2n.core.drift import Drift
-from medn2n.core.pair_check import NOISE_CODES, PairResult, check_pair
+from medn2n.core.pair_check import check_pair
+from medn2n.core.pair_result import NOISE_CODES, PairResult
 from medn2n.core.repeat_alignment import SAME, Match, Slab, align, intensity_match, looks_moved, slab_of
 
 CHECKED_SLICES = 24  # the middle slab of a tall volume: enough voxels for every figure, checked in a second
@@ -123,11 +124,14 @@ def name_subjects(groups: Sequence[CandidateGroup], links: Iterable[tuple[str, s
     """Give each group its subject: the declared one, the header's patient, else what the scans hold; groups joined
     by `links` (content, content) of scans that show the same object get one."""
     subjects: dict[str, str] = {}
+    known = []
     for group in groups:
-        patient = group.subject or str(group.scans[0].series.acquisition.get("patient") or "")
         own = min(item.content for item in group.scans).split("/")[0]
-        subjects |= {item.content: patient or own for item in group.scans}
-    known = [link for link in links if link[0] in subjects and link[1] in subjects]
+        for item in group.scans:
+            patient = group.subject or str(item.series.acquisition.get("patient") or "")
+            subjects[item.content] = patient or own
+            known.append((group.scans[0].content, item.content))
+    known += [link for link in links if link[0] in subjects and link[1] in subjects]
     joined = one_subject(subjects, known)
     for group in groups:
         group.subject = joined[group.scans[0].content]
@@ -187,7 +191,7 @@ def summary(group: CandidateGroup) -> tuple[Literal["fit", "correctable"], str, 
     rows = [result.figures() for result in results]
     figures: dict[str, float] = {}
     for name in sorted({name for row in rows for name in row}):
-        perfect = 1.0 if name in ("gain", "edge_ratio", "anatomy_correlation") else 0.0
+        perfect = 1.0 if name in ("gain", "edge_ratio", "line_ratio", "anatomy_correlation") else 0.0
         figures[name] = max((row[name] for row in rows if name in row), key=lambda value: abs(value - perfect))
     for name in ("sigma_first", "sigma_second", "sigma_pair"):
         figures[name] = float(np.median([row[name] for row in rows]))

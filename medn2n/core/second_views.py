@@ -19,6 +19,7 @@ from torch import Tensor
 
 from medn2n.config import Recipe
 from medn2n.core.corruption import Corrupted, Corruption, Levels, Watermark, corrupt, corruption_of
+from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
 from medn2n.core.textured_noise import textured_noise
 
 FloatArray = npt.NDArray[np.float32]
@@ -112,6 +113,31 @@ class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
         return Corrupted(image=back(made.image), valid=None if made.valid is None else back(made.valid))
 
 
+class UndersampleTwiced(MapTransform):  # type: ignore[misc]
+    """Input and target (1,I,J) each from a draw of its own of the frequencies of the same real image, which was first
+    shifted around its edges by up to `shift` pixels each way; a clean target stays whole. Adds what the loss puts back
+    into the network's output: data["measured"], (1,I,J) complex, the input's own frequencies, and data["kept"],
+    (1,I,J) 1 where there is one (Lehtinen 2018, §3.4)."""
+
+    def __init__(self, *, edge: float, shift: int = 64, clean_targets: bool = False) -> None:
+        super().__init__(keys=["input", "target"])
+        self.edge, self.shift, self.clean_targets = edge, shift, clean_targets
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        generator = np.random.default_rng(data["seed"])
+        by = generator.integers(-self.shift, self.shift + 1, size=2)
+        first, second = (np.roll(data[key][0].numpy(), by, axis=(0, 1)) for key in ("input", "target"))
+        seen = undersampled(first, generator, edge=self.edge)
+        target = second if self.clean_targets else undersampled(second, generator, edge=self.edge).image
+        return {
+            **data,
+            "input": _tensor(seen.image[None]),
+            "target": _tensor(target[None]),
+            "measured": torch.from_numpy(seen.measured[None].astype(np.complex64)),
+            "kept": _tensor(seen.kept[None]),
+        }
+
+
 class AddNoised(MapTransform):  # type: ignore[misc]
     """input + alpha times noise of the scan's own level and texture: white noise under data["noise"] (S,S)."""
 
@@ -191,6 +217,9 @@ def second_view(recipe: Recipe) -> list[MapTransform]:
     """The transforms, none or one, that a recipe's `pairs` adds to the cut patch."""
     if recipe.pairs == "corrupt":
         assert recipe.corrupt is not None  # the recipe was validated
+        if recipe.corrupt.kind == "kspace":
+            edge = recipe.corrupt.p_edge or EDGE_CHANCE
+            return [UndersampleTwiced(edge=edge, clean_targets=recipe.targets == "clean")]
         corruption = corruption_of(recipe.corrupt)
         return [CorruptTwiced(corruption, network_levels(recipe), clean_targets=recipe.targets == "clean")]
     if recipe.pairs == "added_noise":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medn2n.config import Recipe
 from medn2n.core.carrying import compared
-from medn2n.core.objectives import OBJECTIVES, Known, neighbour_regulariser
+from medn2n.core.objectives import OBJECTIVES, Known, neighbour_regulariser, with_measured
 from medn2n.core.second_views import subsampled
 
 
@@ -21,6 +21,11 @@ def step_loss(network: nn.Module, batch: Mapping[str, Tensor], recipe: Recipe, *
     if "whole" in batch:
         loss = loss + share_done * recipe.subsample.gamma * _neighbours_apart(network, batch, output)
     return loss
+
+
+def finished(output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """What a denoise run makes of the network's output: where frequencies were measured, those are put back."""
+    return with_measured(output, batch["measured"], batch["kept"]) if "measured" in batch else output
 
 
 def _neighbours_apart(network: nn.Module, batch: Mapping[str, Tensor], output: Tensor) -> Tensor:

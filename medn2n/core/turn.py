@@ -16,13 +16,13 @@ from scipy import ndimage
 
 from medn2n.core.pair_measures import Array, BoolArray, smooth
 
-FITTED_SLICES, FITTED_VOXELS = 6, 400_000  # evenly spaced slices, fewer of wide ones, but two: more costs time only
+FITTED_SLICES, FITTED_VOXELS = 6, 240_000  # evenly spaced slices, fewer of wide ones, but two: more costs time only
 ROUNDS = (
     (4.0, 2, 1),
     (1.0, 2, 3),
 )  # blur in pixels, how often, spline order: the wide one reaches far, the other is exact
 GROUPS, BLOCK = 16, 16  # of the jackknife that gives the angle its error; side of its squares in pixels
-LEAST_VOXELS = 1000
+LEAST_VOXELS, MOST_VOXELS = 1000, 100_000
 MOST_DEGREES = 10.0  # beyond this the linear fit has lost its way, and other figures refuse the pair anyway
 
 
@@ -81,7 +81,8 @@ def _usable(measured: BoolArray, pose: Array, blur: float) -> BoolArray:
     """Measured in both scans as they are compared, with everything that the blur reaches, away from the rim."""
     both = measured & (_back(measured.astype(np.float32), pose, order=1) > 0.5)
     reach = round(2 * blur)
-    eroded = ndimage.binary_erosion(both, np.ones((2 * reach + 1, 2 * reach + 1, 1), dtype=bool))
+    side = 2 * reach + 1
+    eroded = ndimage.minimum_filter(both.view(np.uint8), (side, side, 1), mode="constant").astype(bool)
     if np.count_nonzero(eroded) < LEAST_VOXELS:  # scattered zeros in air: the object itself is what counts
         eroded = both
     inner: BoolArray = np.zeros(eroded.shape, dtype=bool)
@@ -100,6 +101,7 @@ def _step(ones: Array, twos: Array, where: BoolArray, sigmas: tuple[float, float
     weight = variance[1] / (variance[0] + variance[1])
     share = (weight**2 * variance[0] + (1 - weight) ** 2 * variance[1]) / (variance[0] + variance[1])
     index = np.flatnonzero(where)
+    index = index[:: max(1, len(index) // MOST_VOXELS)]
     if len(index) < LEAST_VOXELS:
         return None
     middle, target = weight * ones + (1 - weight) * twos, (twos - ones).ravel()[index].astype(np.float64)

@@ -5,7 +5,7 @@ The values are header text: they stay in memory, and nobody prints or writes the
 
 from __future__ import annotations
 
-from medn2n.core.catalogue import Scalar
+from medn2n.core.catalogue import UNNAMED, Scalar
 from medn2n.formats.dicom_elements import Elements, number, string, strings
 from medn2n.log import keyed_id
 
@@ -66,13 +66,13 @@ def acquisition(elements: Elements) -> dict[str, Scalar]:
 
 
 def _patient(elements: Elements) -> str:
-    """Keyed id of patient id and name; the study stands in where both were removed, so that scans of one study
-    never end up on both sides of a split."""
+    """Keyed id of patient id and name; the study stands in, as UNNAMED, where both were removed, so that scans of one
+    study never end up on both sides of a split."""
     identity = string(elements, "PatientID"), string(elements, "PatientName").strip("^ ").upper()
     if any(identity):
         return keyed_id("|".join(identity), "p")
     study = string(elements, "StudyInstanceUID")
-    return keyed_id(study, "p") if study else ""
+    return keyed_id(study, UNNAMED) if study else ""
 
 
 def _scanner(elements: Elements) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from medn2n.core.display import SlicePair
-from medn2n.core.pair_check import PairResult
+from medn2n.core.pair_result import PairResult
 from medn2n.core.repeat_groups import Decision
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Block, Chip, Column, Comparison, Frame, Picture, Section, Table, Text

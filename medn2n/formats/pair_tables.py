@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from medn2n.core.pair_check import PairResult
+from medn2n.core.pair_result import PairResult
 from medn2n.formats.page_blocks import Cell, Chip, Column, Measured, Table
 
 SURE = 1.96  # standard errors on either side of a 95 % interval

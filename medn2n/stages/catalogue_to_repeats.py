@@ -119,7 +119,7 @@ class _Search:
             return
         try:
             volume = scan.load_series(series, root=self.root, modality=self.modality)
-            if series.format == "photo":  # a single always: nothing in a photograph says what it shows
+            if series.format == "photo":  # a single always: it does not say what it shows
                 self._groups.append(CandidateGroup(scans=[self.contents.scan(series, volume)]))
             elif volume.voxels.ndim == 4:
                 self._add_frames(series, volume)
@@ -199,9 +199,8 @@ class _Search:
         """Frames of one 4D series: groups of one signal, each checked against its most typical frame."""
         count = volume.voxels.shape[3]
         table = read_gradients(self.root / series.path, count) if series.format == "nifti" else None
-        middle = slab(volume.voxels)
         b_values, directions = (table.b_values, table.directions) if table else (None, None)
-        found = frames.group_frames(list(frames.frame_levels(middle)), b_values, directions)
+        found = frames.group_frames(list(frames.frame_levels(slab(volume.voxels))), b_values, directions)
         if found.unsteady:
             reason = f"its first {len(found.unsteady)} volumes were taken before steady state (by their level)"
             self._leave_out([series], "not repeats", reason, scans=len(found.unsteady))
@@ -246,7 +245,7 @@ class _Search:
                     self._links.append((there.content, first.content))
 
     def _add_volume(self, item: Scan) -> None:
-        """Join the first group whose first scan it repeats, else open a group of its own."""
+        """Join the first group whose first scan it repeats, and whose others nothing forbids; else open its own."""
         small = thumbnail(item.slab)
         compared = 0
         for group in self._groups:
@@ -257,7 +256,8 @@ class _Search:
                 continue
             if compared >= MOST_COMPARED or float(group.small @ small) < WORTH_A_CHECK:
                 continue
-            reason = not_repeats_because(first.series, item.series)
+            reasons = (not_repeats_because(other.series, item.series) for other in group.scans)
+            reason = next((found for found in reasons if found is not None), None)
             if reason is None and self.declaration.keeps_apart(first.reference, item.reference):
                 reason = "they are declared to be no repeats"
             if reason is not None:

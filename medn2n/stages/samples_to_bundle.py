@@ -27,7 +27,7 @@ from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import shares_left
 from medn2n.core.samples import PairedSamples
-from medn2n.core.step_loss import step_loss
+from medn2n.core.step_loss import finished, step_loss
 from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
@@ -270,7 +270,7 @@ def _validate(run: _Run) -> float:
     with torch.no_grad(), run.fabric.autocast():
         for batch in run.held_out:
             there = {key: value.to(run.fabric.device) for key, value in batch.items()}
-            output = run.average(there["input"]).float()
+            output = finished(run.average(there["input"]).float(), there)
             shares.append(shares_left(*compared(output, there, run.recipe.align)))
     return float(torch.cat(shares).mean())
 
@@ -282,7 +282,7 @@ def _validate_and_save(run: _Run, loss: float) -> None:
     progress.history.append(
         {"step": progress.step, "seconds": progress.seconds, "loss": loss, "validation": validation, "rate": rate}
     )
-    better = validation < progress.best_validation
+    better = math.isfinite(validation) and (run.recipe.keep == "last" or validation < progress.best_validation)
     if better:
         progress.best_validation, progress.best_step = validation, progress.step
     logger.info(

@@ -40,9 +40,13 @@ class Denoiser:
     Scans of the other modality are refused; a volume whose modality is not known is taken to be the model's.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, *, memory_gb: float | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, *, memory_gb: float | None = None, both_ways: bool = True
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
+        # A network that was never shown mirror images, as of pictures with lettering, sees none.
+        self._both_ways = both_ways and bundle.info.recipe.get("samples", {}).get("flip", True)
         self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS[bundle.info.network.dims]
 
     @classmethod
@@ -53,20 +57,23 @@ class Denoiser:
         device: str = "auto",
         threads: int | None = None,
         memory_gb: float | None = None,
+        both_ways: bool = True,
     ) -> Denoiser:
         """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda. memory_gb: about
-        what one pass of the network may take; less of the scan is then run at once."""
+        what one pass of the network may take; less of the scan is then run at once. both_ways: the answer is the mean
+        over the scan and its mirror image; False gives the network's own, as papers report it, in half the time."""
         bundle = read_bundle(model)
         use_cuda = device == "cuda" or (device == "auto" and cuda_is_present())
         if not use_cuda and OPENVINO in bundle.info.sha256:
             from medn2n.engines.openvino_engine import OpenVinoEngine
 
-            return cls(bundle, OpenVinoEngine(bundle.folder / OPENVINO, threads=threads), memory_gb=memory_gb)
+            fast = OpenVinoEngine(bundle.folder / OPENVINO, threads=threads)
+            return cls(bundle, fast, memory_gb=memory_gb, both_ways=both_ways)
         from medn2n.engines.torch_engine import TorchEngine
         from medn2n.formats.model_weights import load_network
 
         engine = TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads)
-        return cls(bundle, engine, memory_gb=memory_gb)
+        return cls(bundle, engine, memory_gb=memory_gb, both_ways=both_ways)
 
     def provenance(self, *, strength: float = 1.0, rician: bool = False, sigma: float | None = None) -> Provenance:
         """What a written copy says of how it was made, and what its identifiers are derived from. rician: what noise
@@ -132,7 +139,12 @@ class Denoiser:
 
     def _answer(self, image: FloatArray) -> FloatArray:
         """What the model says of (I,J,K) in network units. One that learned from scans with noise added adds as much,
-        some times, and corrects for it (`core.textured_noise`)."""
+        some times, and corrects for it (`core.textured_noise`). One that fills in k-space leaves what was measured."""
+        corruption = self.bundle.info.recipe.get("corrupt") or {}
+        if corruption.get("kind") == "kspace":
+            from medn2n.core.kspace_keeping import EDGE_CHANCE, with_kept
+
+            return with_kept(self._run_both_ways(image), image, edge=corruption.get("p_edge") or EDGE_CHANCE)
         if self.bundle.info.recipe.get("pairs") != "added_noise":
             return self._run_both_ways(image)
         added = AddedNoise.model_validate(self.bundle.info.recipe["added_noise"])
@@ -146,10 +158,9 @@ class Denoiser:
 
     def _run_both_ways(self, image: FloatArray) -> FloatArray:
         """The mean of what the network makes of the image and of its mirror image (turned back), since anatomy has no
-        preferred side: 0.2 dB on a head, for twice the time (geometric self-ensemble, Lim 2017). A network that was
-        never shown mirror images, as of pictures with lettering, sees none."""
+        preferred side: 0.2 dB on a head, for twice the time (geometric self-ensemble, Lim 2017)."""
         straight = self._run(image)
-        if not self.bundle.info.recipe.get("samples", {}).get("flip", True):
+        if not self._both_ways:
             return straight
         mirrored = self._run(np.ascontiguousarray(image[::-1]))[::-1]
         return np.asarray((straight + mirrored) / 2, dtype=np.float32)

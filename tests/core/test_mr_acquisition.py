@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import fft
 
-from medn2n.core.mr_acquisition import MrProtocol, acquire, coil_sensitivities, keep_chance, kept
+from medn2n.core.kspace_keeping import keep_chance, kept
+from medn2n.core.mr_acquisition import MrProtocol, acquire, coil_sensitivities
 from medn2n.core.mr_figures import mr_figures
 from medn2n.core.noise_figures import Figure
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from medn2n.core.pair_check import check_pair
@@ -119,6 +121,46 @@ def test_figures_are_plain_numbers() -> None:
     figures = check_pair(*repeats(head(), SIGMA, seed=5)).figures()
     assert {"gain", "shift_i_voxels", "noise_correlation", "edge_ratio", "sigma_pair"} <= set(figures)
     assert all(isinstance(value, float) and np.isfinite(value) for value in figures.values())
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    shift=st.sampled_from([0.0, 0.3]),
+    gain=st.sampled_from([1.0, 1.02]),
+    shared=st.sampled_from([0.0, 0.4]),
+)
+def test_the_verdict_does_not_depend_on_which_is_first(seed: int, shift: float, gain: float, shared: float) -> None:
+    image = head(seed=seed)
+    first = repeats(image, SIGMA, seed=seed, shared=shared)[0]
+    second = repeats(moved(image, (shift, 0, 0)), SIGMA, seed=seed, shared=shared)[1] * np.float32(gain)
+    there, back = check_pair(first, second, turn=False), check_pair(second, first, turn=False)
+    assert (there.verdict, there.code) == (back.verdict, back.code)
+    np.testing.assert_allclose(there.shift[:2], -np.array(back.shift[:2]), atol=0.03)
+    assert there.gain * back.gain == pytest.approx(1, abs=0.003)
+
+
+def test_a_fault_in_a_pair_of_unproven_independence_is_named_but_does_not_train() -> None:
+    rng = np.random.default_rng(0)
+    textured = np.abs(head() + 60 * rng.standard_normal((128, 128, 1)) * rng.lognormal(0, 1, (128, 128, 1)))
+    first, second = first_scan(textured, 4.0), second_scan(textured, 4.0) * np.float32(1.03)
+    first[head() < 1] = 0
+    second[head() < 1] = 0
+    alone = check_pair(first, second)
+    assert (alone.verdict, alone.code) == ("unproven", "INTENSITY")
+    assert "declare" in alone.reason
+    assert check_pair(first, second, acquired_apart=True).verdict == "correctable"
+
+
+def test_what_the_object_does_not_show_is_not_made_up() -> None:
+    """A uniform slab: no contrast that would show a gain, nothing along K that would show a shift."""
+    rng = np.random.default_rng(1)
+    disc = np.where(head((128, 128, 6)) > 30, 300.0, 0.0)[:, :, :1].repeat(6, axis=2)
+    first, second = (np.where(disc > 0, disc + SIGMA * rng.normal(size=disc.shape), 0).astype(np.float32) for _ in "ab")
+    result = check_pair(first, second + np.float32(0.3 * SIGMA) * (disc > 0))
+    assert result.shift[2] == 0
+    assert np.isinf(result.shift_error[2])
+    assert result.code == "INTENSITY"
 
 
 REAL = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medn2n.core.catalogue import Geometry, Series
-from medn2n.core.frames import by_level, frame_levels, group_frames, typical_frame, unsteady_frames
+from medn2n.core.frames import alternates, by_level, frame_levels, group_frames, typical_frame, unsteady_frames
 from medn2n.core.pairing_rules import acquired_apart, not_repeats_because, pairing_rules
 from medn2n.core.repeat_groups import evenly, one_subject
 from medn2n.core.splits import split_subjects
@@ -155,3 +155,25 @@ def test_linked_scans_share_a_subject() -> None:
     found = one_subject({"a": "p3", "b": "p1", "c": "p2", "d": "p4"}, [("a", "b"), ("c", "a")])
     assert found == {"a": "p1", "b": "p1", "c": "p1", "d": "p4"}
     assert evenly(range(100), 3) == [0, 50, 99] or evenly(range(100), 3) == [0, 49, 99]
+
+
+def test_unnamed_patients_may_be_anybody() -> None:
+    """De-identified files of one phantom, each with a study and a frame of reference of its own."""
+    ones = {"patient": "u-1", "study_uid": "1.1", "frame_of_reference_uid": "9"}
+    twos = {"patient": "u-2", "study_uid": "1.2", "frame_of_reference_uid": "8"}
+    first, second = series(**ones), series("b", series_uid="1.1.2", acquisition_time="2", **twos)
+    assert not_repeats_because(first, second) is None
+    known = series("b", series_uid="1.1.2", acquisition_time="2", **(twos | {"patient": "p-2", "study_uid": "1.1"}))
+    assert "positioned anew" in str(not_repeats_because(first, known))
+
+
+def test_every_other_frame_brighter_is_labelling_and_wander_is_not() -> None:
+    rng = np.random.default_rng(0)
+    levels = 1000 + rng.normal(size=20)
+    assert not alternates(list(levels + np.linspace(0, 30, 20)))
+    assert alternates(list(levels + 10 * (np.arange(20) % 2)))
+    assert not alternates([1000.0, 1010.0] * 3)
+    assert group_frames(list(levels + 10 * (np.arange(20) % 2))).groups == (
+        tuple(range(0, 20, 2)),
+        tuple(range(1, 20, 2)),
+    )

@@ -139,7 +139,8 @@ def test_a_copy_stays_with_its_subject(tmp_path: Path) -> None:
 
 
 def test_shared_noise_is_left_out_even_as_frames(tmp_path: Path) -> None:
-    write(tmp_path / "a.nii.gz", np.stack(scans(1, 4, shared=0.5), axis=3))
+    frames = repeats(head((128, 128, 6), seed=1), 15.0, seed=51, count=3, shared=0.5)
+    write(tmp_path / "a.nii.gz", np.stack(frames, axis=3))
     manifest, decisions = found(tmp_path)
     assert groups(manifest) == []
     assert any("noise correlates" in decision.reason for decision in decisions)

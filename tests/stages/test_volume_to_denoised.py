@@ -9,12 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medn2n.config import parse_corrupt
+from medn2n.core.corruption import corrupt, corruption_of
 from medn2n.core.volume import Volume
 from medn2n.errors import ModelError
 from medn2n.formats.bundle_dir import Bundle, ModelInfo, Scope, read_bundle
 from medn2n.stages.volume_to_denoised import Denoiser
 
 AFFINE = np.array([[-0.7, 0, 0, 10], [0, 0.9, 0.1, -20], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
+
+SCALING = {
+    "CT": {"kind": "fixed", "scale": 500.0},
+    "MR": {"kind": "percentile", "percentile": 100.0},
+    "PHOTO": {"kind": "fixed", "scale": 1000.0},
+}
 
 
 class Shifting:
@@ -39,7 +47,7 @@ def bundle(modality: str = "CT", *, dims: int = 2) -> Bundle:
             "name": "toy",
             "modality": modality,
             "network": {"dims": dims},
-            "scaling": {"kind": "fixed", "scale": 500.0} if ct else {"kind": "percentile", "percentile": 100.0},
+            "scaling": SCALING[modality],
             "scope": Scope(unit="HU" if ct else "a.u.", groups=1, subjects=1, noise_share=(0.0, 1.0)),
             "recipe": {},
             "manifest_sha256": "0",
@@ -147,6 +155,34 @@ def test_result_is_the_mean_over_the_image_and_its_mirror_image() -> None:
     denoised = Denoiser(bundle(), to_one_side)(volume).voxels  # type: ignore[arg-type]
     inner = (volume.voxels[2:] + volume.voxels[:-2]) / 2
     np.testing.assert_allclose(denoised[1:-1], inner, rtol=1e-5)
+    straight = Denoiser(bundle(), to_one_side, both_ways=False)(volume).voxels  # type: ignore[arg-type]
+    np.testing.assert_allclose(straight[1:-1], volume.voxels[2:], rtol=1e-4)
+
+
+def test_a_model_of_kspace_keeps_what_was_measured() -> None:
+    told = bundle("PHOTO")
+    recipe = {"corrupt": {"kind": "kspace", "p_edge": 0.1}, "samples": {"flip": False}}
+    told = replace(told, info=told.info.model_copy(update={"recipe": recipe}))
+    whole = scan((30, 33, 2), modality="PHOTO")
+    seen = corrupt(whole.voxels, corruption_of(parse_corrupt(recipe["corrupt"])), np.random.default_rng(0)).image
+
+    class Truth:  # a network that knows the answer
+        name = "truth"
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            padded = np.pad(whole.voxels, [(0, 2), (0, 31), (0, 0)]).transpose(2, 0, 1)[:, None]
+            assert padded.shape == batch.shape
+            return np.ascontiguousarray(padded / 1000)
+
+    denoised = Denoiser(told, Truth())(whole.with_voxels(seen)).voxels
+    np.testing.assert_allclose(denoised, whole.voxels, atol=0.01)  # both parts fit together
+    shifted = Denoiser(told, Shifting(0.0))(whole.with_voxels(seen)).voxels
+    spectra = [np.fft.fft2(image, axes=(0, 1)) for image in (whole.voxels, seen, shifted)]
+    measured = np.abs(spectra[1]) > 1e-3 * np.abs(spectra[1]).max()
+    assert measured.mean() < 0.5
+    floor = float(seen.min()) < 0  # nothing was cut off at black, so the spectrum is whole
+    assert floor
+    np.testing.assert_allclose(spectra[2][measured], spectra[0][measured], atol=2.0)
 
 
 def test_a_magnitude_stays_at_or_above_zero() -> None:
