@@ -50,7 +50,7 @@ def line(row: str, run: str, entries: list[dict], clean: list[dict]) -> str:
         row,
         run,
         str(len(entries)) if trained else "",
-        "/".join(sorted({str(one["steps"]) for one in entries})) if trained else "",
+        "/".join(sorted({f"{one['steps']:.0f}" for one in entries})) if trained else "",
         f"{mean(entries):.2f}" + (f" ± {np.std(ours, ddof=1):.2f}" if len(ours) > 1 else ""),
         f"{mean(entries) - mean(paired):+.2f}" if paired and run != "clean" else "",
         f"{paper:.2f}" if paper is not None else "",

@@ -103,7 +103,7 @@ def mr_slices(scans: Path, manifest: Path, judged: str) -> None:
     photographs(folder / "test", folder / "test.json", 10**6)
     test = json.loads((folder / "test.json").read_text())["test"]
     for group in test:
-        group["image"] = [f"{folder.name}/{name}" for name in group["image"]]
+        group |= {"image": [f"{folder.name}/{name}" for name in group["image"]], "subject": judged}
     store(json.loads(manifest.read_text()) | {"test": test}, manifest)
 
 
