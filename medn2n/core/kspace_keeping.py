@@ -1,8 +1,8 @@
 """Undersampled k-space, as in the Noise2Noise paper (Lehtinen et al. 2018, §3.4). Needs numpy alone.
 
 Each frequency of a real image is kept with probability m(k) = p_edge^|k|, |k| being 1 at the edge of k-space, and is
-divided by it. A frequency and its conjugate are kept together, both or none: each is drawn with probability √m and needs the
-other's draw, so that both survive with m, the image stays real and its mean is the image.
+divided by it. A frequency and its conjugate are kept together, both or none: each is drawn with probability √m and
+needs the other's draw, so that both survive with m, the image stays real and its mean is the image.
 """
 
 from __future__ import annotations
