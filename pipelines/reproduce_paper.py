@@ -212,8 +212,10 @@ def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: Proce
     """Begin what is not there yet of one row."""
     row, folder = ROWS[name], options.output / name
     manifest = options.output / ("slices.json" if name == "mri" else "photos.json")
-    settings = [f"network.arguments.channels={options.channels}", f"samples.batch={options.batch}", *options.set]
-    settings += [] if name == "mri" else [f"samples.patch={options.patch}"]
+    patches = [f"samples.patch={options.patch}", f"samples.batch={options.batch}"]
+    slices = [f"samples.batch={max(1, options.batch // 4)}"]  # of 255×255 pixels
+    size = slices if name == "mri" else patches
+    settings = [f"network.arguments.channels={options.channels}", *size, *options.set]
     if not (folder / "steps.json").exists():
         fit = (row, options.minutes, settings, manifest, folder / "pace", device)
         steps = options.steps or pool.submit(steps_that_fit, *fit).result()
