@@ -88,7 +88,7 @@ def test_pairs_with_built_faults(call: Call) -> None:
     rows = {re.split(r"  +", line)[0]: line for line in first.splitlines()[2:]}
     assert set(FAULTS) <= set(rows)
     assert "100.0 %" in rows["identical"]
-    assert strata.splitlines()[-1].startswith("Objects: 5 phantom, 2 digital; ")
+    assert strata.splitlines()[-1].startswith("Objects: 5 phantom, 2 digital, 0 scan; ")
 
 
 def test_samples_beside_monai(call: Call) -> None:
