@@ -72,7 +72,6 @@ STRATEGIES: dict[str, Strategy] = {
     ),
 }
 SINGLE_VIEWS = ("corrupt", "neighbours", "added_noise", "subsample", "blind_spot")
-NEED_WHITE_NOISE = ("subsample", "blind_spot")
 
 
 class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
