@@ -15,13 +15,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medn2n.core import noise
-from medn2n.core.shared_noise import LEAST_FLAT_BLOCKS
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 
 SMOOTH_PIXELS = 1.0  # in-plane blur before derivatives: the least that makes them noise-proof at SNR 5
 SEARCH_PIXELS = 24  # patients who moved further than this were repositioned
+LEAST_FLAT_BLOCKS = 20
 GROUPS = 16  # of the jackknife that gives every fitted figure its interval
 MOST_GAIN_ERROR, MOST_SHIFT_ERROR = 0.05, 0.5  # larger ones say that the object does not show it
 FIT_VOXELS = 300_000  # enough for a gain to 0.1 %; more costs time only

@@ -28,11 +28,11 @@ UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remo
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
 SPECTRAL_PEAK = 60.0  # real repeats up to 17, a spike of one noise σ 300 and more
 LINE_RATIO = 4.0  # real repeats up to 2.8, a zipper 5 and more
-SHARED_NOISE = 0.035  # 0.05 must be found where all is flat (air, phantom, simulation)
+SHARED_NOISE = 0.025  # 0.05 must be found where all is flat (air, phantom, simulation)
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
-FLAT_VOXELS, FEW_SHARED = 4000, 0.6  # with fewer voxels, only so much is told from anatomy
-FLAT_ERROR = 0.0115  # with a larger one, nobody can say that a correlation is the same everywhere
+FLAT_VOXELS, FEW_SHARED = 1000, 0.6  # with fewer voxels, only so much is told from anatomy
+PLAIN_SHARE = 0.1  # of a region without an edge; brains and EPI show 0.01 to 0.05
 APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
 
 
@@ -96,8 +96,7 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
 
 def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    flat = shared.everywhere and shared.error <= FLAT_ERROR
-    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if flat else SHARED_IN_ANATOMY
+    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.plain >= PLAIN_SHARE else SHARED_IN_ANATOMY
     few = shared.effective_voxels < FLAT_VOXELS and shared.correlation < FEW_SHARED
     if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
