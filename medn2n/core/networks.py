@@ -30,9 +30,9 @@ class UNet(nn.Module):
     dims=3 is its counterpart with at most three levels. Sizes that are no multiple of 2**levels are padded by
     reflection and cropped back, so that any size is taken.
 
-    padding: what convolutions see beyond the border, "zeros" as in the paper, or "replicate". With zeros, a network that
-    learns from small patches for long comes to rely on them: of a 64×64 patch the deepest level is 2×2 cells, which sees
-    more zeros than picture, and in a larger picture none. With "replicate" it sees the same in patches and in pictures.
+    padding: what convolutions see beyond the border, "zeros" as in the paper, or "replicate". With zeros, a network
+    that learns long from small patches comes to rely on them: of a 64×64 patch the deepest level is 2×2 cells, which
+    sees more zeros than picture, and in a larger picture none. With "replicate" it sees the same in both.
     """
 
     def __init__(

@@ -87,6 +87,14 @@ def cut_blocks(voxels: Array, where: BoolArray | None = None, *, side: int | Non
     return Blocks(residual=flat - (flat @ plane) @ plane.T, mean=mean, corner=corner[keep], side=side)
 
 
+def patches(keep: BoolArray, side: int) -> tuple[npt.NDArray[np.int64], int]:
+    """For each True voxel of (I,J,K) `keep`, the number of the square in-plane patch that it lies in, and how many
+    there are: noise of different patches is taken as independent."""
+    i, j, k = np.nonzero(keep)
+    rows, columns = (size // side + 1 for size in keep.shape[:2])
+    return ((i // side) * columns + j // side) * keep.shape[2] + k, rows * columns * keep.shape[2]
+
+
 def measured_voxels(voxels: Array, padding: BoolArray | None = None) -> BoolArray:
     """True where the scanner's number carries noise: finite, not padding, not at a floor or ceiling that many
     voxels share (air masked to zero, HU clipped at −1000, saturation)."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from medn2n.core import noise
 from medn2n.core.anatomy import anatomy_correlation
-from medn2n.core.pair_artefacts import line_ratio, spectral_peak
+from medn2n.core.pair_artefacts import ghost, line_ratio, ring_ratio, spectral_peak
 from medn2n.core.pair_measures import (
     Array,
     BoolArray,
@@ -113,12 +113,26 @@ def _figures(
         smallest_shared_noise=min(max(shared.correlation, 0.0) + 2 * shared.error, 1.0),
         edge_ratio=edges,
         coarse_ratio=coarse_ratio(fit),
-        spectral_peak=spectral_peak(fit.left_over, fit.measured),
-        line_ratio=line_ratio(fit.left_over, fit.measured),
+        **_artefacts(first, fit, sigma_pair),
         anatomy_correlation=anatomy[0],
         anatomy_error=anatomy[1],
         noise_lag1=noise.lag1(noise.cut_blocks(fit.left_over, fit.measured, side=8)),
     )
+
+
+def _artefacts(first: Array, fit: JointFit, sigma_pair: float) -> dict[str, float]:
+    """What one scan has and the other has not. Rings of CT only: a magnitude's circles differ with the heart, the
+    bladder and the coils, and no MR scanner makes rings."""
+    sigma = sigma_pair * float(np.sqrt(2))
+    amplitude, error, sigmas = ghost(fit.left_over, first, fit.measured, sigma)
+    return {
+        "spectral_peak": spectral_peak(fit.left_over, fit.measured),
+        "line_ratio": line_ratio(fit.left_over, fit.measured),
+        "ghost": amplitude,
+        "ghost_error": error,
+        "ghost_sigmas": sigmas,
+        "ring_ratio": 1.0 if noise.is_magnitude(first) else ring_ratio(fit.left_over, fit.measured, sigma),
+    }
 
 
 def _sigma_pair(first: Array, second: Array, fit: JointFit) -> float:

@@ -48,6 +48,10 @@ class PairResult:
     coarse_ratio: float = 1.0
     spectral_peak: float = 1.0
     line_ratio: float = 1.0
+    ghost: float = 0.0
+    ghost_error: float = float("inf")
+    ghost_sigmas: float = 0.0
+    ring_ratio: float = 1.0
     anatomy_correlation: float = 0.0
     anatomy_error: float = 0.0
     noise_lag1: tuple[float, float] = (0.0, 0.0)
@@ -62,7 +66,7 @@ class PairResult:
             "sigma_first", "sigma_second",
             "sigma_pair", "smallest_shared_noise", "smallest_shift", "smallest_gain", "smallest_level_sigmas",
             "edge_ratio", "coarse_ratio", "spectral_peak",
-            "line_ratio", "anatomy_correlation", "anatomy_error",
+            "line_ratio", "ghost", "ghost_error", "ghost_sigmas", "ring_ratio", "anatomy_correlation", "anatomy_error",
         ]  # fmt: skip
         if self.smallest_shared_noise <= UNPROVEN_NOISE or self.code == "SHARED_NOISE":
             names += ["noise_correlation", "noise_correlation_error"]

@@ -28,6 +28,8 @@ UNFIT_MISMATCH_SIGMAS = 3.0  # one gain and one offset cannot be trusted to remo
 EDGE_RATIO = 1.6  # repeats 0.8-1.5, moved or differently reconstructed pairs 1.85 and more
 SPECTRAL_PEAK = 60.0  # real repeats up to 17, a spike of one noise σ 300 and more
 LINE_RATIO = 4.0  # real repeats up to 2.8, a zipper 5 and more
+GHOST_SIGMAS, GHOST_ERRORS = 0.16, 6.0  # still repeats up to 0.03 σ, one phantom 0.14
+RING_RATIO = 22.0  # of CT; repeats up to 9
 SHARED_NOISE = 0.025  # 0.05 must be found where all is flat (air, phantom, simulation)
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
@@ -128,6 +130,12 @@ def _artefact(result: PairResult, *_: object) -> Ruling:
     if result.line_ratio > LINE_RATIO:
         found = f"a line of pixels differs {result.line_ratio:.1f} times as much as those beside it"
         return ("unfit", "ARTEFACT", f"{found}: interference in one of the two")
+    if result.ghost_sigmas > GHOST_SIGMAS and abs(result.ghost) > GHOST_ERRORS * result.ghost_error:
+        found = f"{100 * abs(result.ghost):.1f} % of the object lies over it half a field of view away"
+        return ("unfit", "ARTEFACT", f"{found} in one of the two and not in the other: a ghost")
+    if result.ring_ratio > RING_RATIO:
+        found = f"a circle about the middle differs {result.ring_ratio:.0f} times as much as circles usually do"
+        return ("unfit", "ARTEFACT", f"{found}: a ring in one of the two")
     return _FINE
 
 

@@ -191,7 +191,7 @@ def summary(group: CandidateGroup) -> tuple[Literal["fit", "correctable"], str, 
     rows = [result.figures() for result in results]
     figures: dict[str, float] = {}
     for name in sorted({name for row in rows for name in row}):
-        perfect = 1.0 if name in ("gain", "edge_ratio", "line_ratio", "anatomy_correlation") else 0.0
+        perfect = 1.0 if name in ("gain", "edge_ratio", "line_ratio", "ring_ratio", "anatomy_correlation") else 0.0
         figures[name] = max((row[name] for row in rows if name in row), key=lambda value: abs(value - perfect))
     for name in ("sigma_first", "sigma_second", "sigma_pair"):
         figures[name] = float(np.median([row[name] for row in rows]))

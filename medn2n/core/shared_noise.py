@@ -30,7 +30,7 @@ LEAST_INNER = 0.25  # of the tissue; where less lies off its rim, it is all rim
 EDGE_SMOOTHING = 1.5  # pixels
 LIMITS = (0.95, 0.7, 0.4)  # quantiles of the difference's slopes, from wide to strict
 LEAST_VOXELS = 500
-PATCH = 12  # pixels; noise of different patches is taken as independent
+PATCH = 12  # pixels
 MOST = 0.9999
 TAIL = 4.0  # deviations, beyond which a voxel counts as one at that distance
 MAD_OF_UNIT_NORMAL = 0.6745
@@ -61,15 +61,14 @@ class SharedNoise:
     plain: float
 
 
-NOWHERE = SharedNoise(
-    correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False, plain=0.0
-)
+NOWHERE = SharedNoise(correlation=0.0, error=float("inf"), region="", effective_voxels=0.0, like_noise=False, plain=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What the voxels under one limit show. edge: how edges were found; voxels: how many are left; correlation and error in the upper band and in the lower one; correlation
-    and error of the noise behind the former."""
+    """What the voxels under one limit show. edge: how edges were found; voxels: how many are left; upper, lower:
+    correlation and its error in the upper band of frequencies and in the lower one; noise: of the noise behind the
+    former; plain: share of the voxels that show no edge."""
 
     region: str
     edge: str
@@ -92,7 +91,9 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
         return NOWHERE
     best = min(found, key=lambda seen: seen.noise[0] + CAUTION * seen.noise[1])
     correlation, error = best.noise
-    stricter = [seen for seen in found if (seen.region, seen.edge) == (best.region, best.edge) and seen.voxels < best.voxels]
+    stricter = [
+        seen for seen in found if (seen.region, seen.edge) == (best.region, best.edge) and seen.voxels < best.voxels
+    ]
     return SharedNoise(
         correlation=correlation,
         error=error,
@@ -205,10 +206,7 @@ def _correlation(one: Array, two: Array, keep: BoolArray) -> tuple[float, float]
     if min(spreads) <= 0:
         return None
     one, two = (np.clip(part / spread, -TAIL, TAIL) for part, spread in zip(parts, spreads, strict=True))
-    i, j, k = np.nonzero(keep)
-    rows, columns = (size // PATCH + 1 for size in keep.shape[:2])
-    patch = ((i // PATCH) * columns + j // PATCH) * keep.shape[2] + k
-    count = rows * columns * keep.shape[2]
+    patch, count = noise.patches(keep, PATCH)
     common, energy = (np.bincount(patch, values, count) for values in (one * two, (one**2 + two**2) / 2))
     correlation = min(float(common.sum() / np.sqrt((one**2).sum() * (two**2).sum())), MOST)
     return correlation, float(np.linalg.norm(common - correlation * energy) / energy.sum())

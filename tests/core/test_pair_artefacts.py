@@ -47,3 +47,28 @@ def test_what_is_no_artefact() -> None:
     assert check_pair(*masked).code != "ARTEFACT"
     first = repeats(image, SIGMA, seed=7)[0]
     assert check_pair(first, repeats(moved(image, (0.4, 0, 0)), SIGMA, seed=8)[1]).code in ("SHIFT", "STRUCTURE")
+
+
+@pytest.mark.parametrize(("axis", "share"), [(0, 0.06), (1, 0.03)])
+def test_a_ghost_in_one_scan_is_found(axis: int, share: float) -> None:
+    first, second = repeats(head(), SIGMA, seed=7)
+    second += share * np.roll(head(), 64, axis=axis)
+    result = check_pair(first, second, acquired_apart=True)
+    assert (result.verdict, result.code) == ("unfit", "ARTEFACT")
+    assert result.ghost == pytest.approx(share, abs=0.15 * share)
+
+
+def test_a_ghost_that_both_have_is_none() -> None:
+    both = head() + 0.06 * np.roll(head(), 64, axis=0)
+    assert check_pair(*repeats(both, SIGMA, seed=7)).code == "FIT"
+
+
+def test_a_ring_in_one_slice_is_found() -> None:
+    image = head() - 1000
+    one, two = (image + SIGMA * np.random.default_rng(seed).normal(size=image.shape) for seed in (1, 2))
+    assert check_pair(one, two).code == "FIT"
+    radius = np.hypot(ROW - 63.5, COLUMN - 63.5)
+    two[:, :, 1] += 2.5 * SIGMA * (np.abs(radius - 40) < 0.6)
+    result = check_pair(one, two, acquired_apart=True)
+    assert (result.verdict, result.code) == ("unfit", "ARTEFACT")
+    assert "ring" in result.reason
