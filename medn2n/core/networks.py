@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class UNet(nn.Module):
         out_channels: int = 1,
         channels: int = 48,
         levels: int = 5,
-        padding: str = "zeros",
+        padding: Literal["zeros", "replicate"] = "zeros",
     ) -> None:
         super().__init__()
         if not 1 <= levels <= {2: 5, 3: 3}.get(dims, 0):

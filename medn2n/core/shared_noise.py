@@ -86,7 +86,8 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
     first, second: (I,J,K) on one grid. In magnitude air, where magnitudes hide most of what complex noise shares, the
     correlation of the complex noise is given.
     """
-    found = list(_all_seen(*(np.where(np.isfinite(scan), scan, 0) for scan in (first, second)), measured))
+    filled = [np.where(np.isfinite(scan), scan, 0) for scan in (first, second)]
+    found = list(_all_seen(filled[0], filled[1], measured))
     if not found:
         return NOWHERE
     best = min(found, key=lambda seen: seen.noise[0] + CAUTION * seen.noise[1])
@@ -216,7 +217,7 @@ def _exceeds(one: tuple[float, float], times: float, other: tuple[float, float])
     """True where one (correlation, error) surely stands for more than so many times the other's shared variance, each
     over the variance that is not shared."""
     ratios, errors = zip(*((rho / (1 - rho), error / (1 - rho) ** 2) for rho, error in (one, other)), strict=True)
-    return ratios[0] - times * max(ratios[1], 0.0) > ERRORS * float(np.hypot(errors[0], times * errors[1]))
+    return bool(ratios[0] - times * max(ratios[1], 0.0) > ERRORS * np.hypot(errors[0], times * errors[1]))
 
 
 def _of_complex_noise(correlation: float, error: float) -> tuple[float, float]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,20 @@ def _content(group: Group, root: Path) -> dict[str, Any]:
     }
 
 
+@cache
+def _loader(modality: str) -> LoadImaged:
+    """MONAI's, made once: each one looks for a codec of another reader, and complains that it is not there."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="NvImgCodec")
+        return LoadImaged("image", reader=ScanReader(modality=modality), image_only=True)
+
+
 def load_cases(
     groups: Sequence[Group], root: Path, recipe: Recipe, *, quieten: Quieten | None = None, device: str = "auto"
 ) -> list[Case]:
     """The groups in network units, in memory: their repeats, and simulated repeats, as the recipe's `pairs` says."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="NvImgCodec")  # about another of MONAI's readers
-        load = LoadImaged("image", reader=ScanReader(modality=recipe.modality), image_only=True)
+    load = _loader(recipe.modality)
     cases: list[Case] = []
     for group in groups:
         if group.modality != recipe.modality:

@@ -166,3 +166,16 @@ def test_receptive_radius_fits_the_halo_of_a_denoise_run(dims: int, levels: int)
     assert reach <= HALO[dims]
     inside = TILE[dims] - 2 * HALO[dims]
     assert all(value % MULTIPLE[dims] == 0 for value in (TILE[dims], HALO[dims], inside))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_with_edges_repeated_an_even_picture_stays_even_up_to_its_border(dims: int) -> None:
+    """Then a patch and the whole picture look alike to the deepest level."""
+    size = (64,) * dims
+    even = torch.full((1, 1, *size), 0.3)
+    network = UNet(dims=dims, channels=6, levels=3, padding="replicate")
+    answer = network(even)
+    assert torch.allclose(answer, answer.flatten()[0].expand_as(answer), atol=1e-5)
+    assert torch.allclose(network(even[..., :32]), answer[..., :32], atol=1e-5)
+    zeros = UNet(dims=dims, channels=6, levels=3)(even)
+    assert not torch.allclose(zeros, zeros.flatten()[0].expand_as(zeros), atol=1e-2)
