@@ -30,12 +30,13 @@ SPECTRAL_PEAK = 60.0  # real repeats up to 17, a spike of one noise σ 300 and m
 LINE_RATIO = 4.0  # real repeats up to 2.8, a zipper 5 and more
 GHOST_SIGMAS, GHOST_ERRORS = 0.16, 6.0  # still repeats up to 0.03 σ, one phantom 0.14
 RING_RATIO = 22.0  # of CT; repeats up to 9
-SHARED_NOISE = 0.025  # 0.05 must be found where all is flat (air, phantom, simulation)
+SHARED_NOISE = 0.025  # 0.05 must be found in phantoms and simulation
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
 FLAT_VOXELS, FEW_SHARED = 1000, 0.6  # with fewer voxels, only so much is told from anatomy
-PLAIN_SHARE = 0.1  # of a region without an edge; brains and EPI show 0.01 to 0.05
-APART_SHARED_NOISE = 0.35  # separate measurements share no noise: less than this is ringing or a ghost, that is, signal
+PLAIN_SHARE = 0.1  # of the region without an edge; in less of it, texture may pass for noise
+MOSTLY_PLAIN = 0.5  # in so much of it, neither ringing nor a ghost can
+APART_SHARED_NOISE = 0.35  # of separate measurements, which share no noise: ringing and ghosts of EPI reach 0.3
 
 
 def judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
@@ -98,8 +99,11 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
 
 def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    limit = APART_SHARED_NOISE if apart else SHARED_NOISE if shared.plain >= PLAIN_SHARE else SHARED_IN_ANATOMY
+    limit = SHARED_NOISE if shared.plain >= PLAIN_SHARE else SHARED_IN_ANATOMY
+    if apart:
+        limit = SHARED_IN_ANATOMY if shared.plain >= MOSTLY_PLAIN else APART_SHARED_NOISE
     few = shared.effective_voxels < FLAT_VOXELS and shared.correlation < FEW_SHARED
+    few = few or (apart and shared.plain < PLAIN_SHARE)
     if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"

@@ -203,3 +203,14 @@ def test_simulated_ct_draws_are_fit(dose: str) -> None:
     archive = np.load(Path(root) / f"ct_sim/lcdct_fbp_dose{dose}_signal_present.npz")
     draws = next(archive[key] for key in archive if archive[key].ndim == 3).astype(np.float32)
     assert check_pair(draws[0].T[:, :, None], draws[1].T[:, :, None]).verdict == "fit"
+
+
+@pytest.mark.parametrize(("rho", "code"), [(0.0, "FIT"), (0.3, "SHARED_NOISE")])
+def test_frames_of_an_even_object_that_share_noise(rho: float, code: str) -> None:
+    """Separate acquisitions share none; where nearly all is even, no ringing or ghost can pass for it."""
+    generator = np.random.default_rng(6)
+    disc = np.where(np.hypot(*(np.indices((128, 128)) - 64)) < 50, 800.0, 0.0)[..., None] - 1000
+    disc = ndimage.gaussian_filter(np.repeat(disc, 6, axis=2), (0.8, 0.8, 0))
+    one, own = generator.normal(0, 20, (2, *disc.shape))
+    result = check_pair(disc + one, disc + rho * one + np.sqrt(1 - rho**2) * own, acquired_apart=True)
+    assert result.code == code
