@@ -99,7 +99,7 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
         correlation=correlation,
         error=error,
         region=best.region,
-        effective_voxels=error**-2,
+        effective_voxels=max(error, 1e-6) ** -2,
         like_noise=not _exceeds(best.lower, RISEN, best.upper)
         and not any(_exceeds(best.upper, 1 / FALLEN, other.upper) for other in stricter),
         plain=best.plain,
