@@ -33,10 +33,10 @@ RING_RATIO = 22.0  # of CT; repeats up to 9
 SHARED_NOISE = 0.025  # 0.05 must be found in phantoms and simulation
 SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
 SHARED_ERRORS = 2.8
-FLAT_VOXELS, FEW_SHARED = 1000, 0.6  # with fewer voxels, only so much is told from anatomy
-PLAIN_SHARE = 0.1  # of the region without an edge; in less of it, texture may pass for noise
-MOSTLY_PLAIN = 0.5  # in so much of it, neither ringing nor a ghost can
-APART_SHARED_NOISE = 0.35  # of separate measurements, which share no noise: ringing and ghosts of EPI reach 0.3
+# With fewer voxels, or in a smaller share of the region without an edge, texture may pass for noise: then only so much
+# is told from it.
+FLAT_VOXELS, PLAIN_SHARE, FEW_SHARED = 1000, 0.1, 0.6
+MOSTLY_PLAIN = 0.5  # separate measurements share no noise; with less, it is the ringing and ghosts of EPI that seem to
 
 
 def judged(result: PairResult, shared: SharedNoise, sigmas: tuple[float, float], acquired_apart: bool) -> PairResult:
@@ -99,11 +99,10 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
 
 def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    limit = SHARED_NOISE if shared.plain >= PLAIN_SHARE else SHARED_IN_ANATOMY
-    if apart:
-        limit = SHARED_IN_ANATOMY if shared.plain >= MOSTLY_PLAIN else APART_SHARED_NOISE
-    few = shared.effective_voxels < FLAT_VOXELS and shared.correlation < FEW_SHARED
-    few = few or (apart and shared.plain < PLAIN_SHARE)
+    if apart and shared.plain < MOSTLY_PLAIN:
+        return _FINE
+    limit = SHARED_IN_ANATOMY if apart else SHARED_NOISE
+    few = (shared.effective_voxels < FLAT_VOXELS or shared.plain < PLAIN_SHARE) and shared.correlation < FEW_SHARED
     if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
         return _FINE
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
