@@ -20,6 +20,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -201,11 +202,19 @@ def store(value: dict[str, object], path: Path) -> None:
     part.replace(path)
 
 
-def one_thread() -> None:
-    """Of a worker: runs go side by side, and threads that wait for one another waste a loaded machine."""
-    import torch
+def begin_worker(device: str) -> None:
+    """A worker ends with this journey, however that ends: its run would go on beside the one that repeats it. On a
+    processor it has one thread: runs go side by side, and threads that wait for one another waste a loaded machine."""
 
-    torch.set_num_threads(1)
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if device != "cuda":
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: ProcessPoolExecutor) -> list[Future]:
@@ -262,7 +271,7 @@ def main() -> None:
         mr_slices(options.mr, options.output / "slices.json", options.mr_test)
     jobs = options.jobs or (1 if options.device == "cuda" else os.cpu_count() or 1)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, None if options.device == "cuda" else one_thread) as pool:
+    with ProcessPoolExecutor(jobs, spawn, begin_worker, (options.device,)) as pool:
         for name in rows:
             for run in all_runs_of(name, options, options.device, pool):
                 run.result()

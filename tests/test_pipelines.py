@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -101,6 +102,27 @@ def test_reproduce_the_paper_and_its_table(tmp_path: Path) -> None:
     (tmp_path / "out" / "gaussian" / "noisy-seed0.json").write_text(json.dumps(one | {"psnr": 99.0}))
     assert journey("paper_table", tmp_path / "out") != said
     assert (tmp_path / "out" / "plot.png").stat().st_size > 1000
+
+
+def test_workers_end_with_the_journey(tmp_path: Path) -> None:
+    """Killed, it leaves no run behind that would go on beside the one that repeats it."""
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import multiprocessing, os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from reproduce_paper import begin_worker\n"
+        "if __name__ == '__main__':\n"
+        "    spawn = multiprocessing.get_context('spawn')\n"
+        "    pool = ProcessPoolExecutor(1, spawn, begin_worker, ('cpu',))\n"
+        "    pool.submit(os.getpid).result()\n"
+        "    pool.submit(time.sleep, 3600)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
+    # The pipe of the output closes when the last of them has ended: `run` comes back only then.
+    command = [sys.executable, script]
+    killed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, timeout=600)
+    assert killed.returncode == -9
 
 
 def test_counts_lose_their_noise_and_keep_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:

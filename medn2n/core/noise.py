@@ -95,6 +95,11 @@ def patches(keep: BoolArray, side: int) -> tuple[npt.NDArray[np.int64], int]:
     return ((i // side) * columns + j // side) * keep.shape[2] + k, rows * columns * keep.shape[2]
 
 
+def robust_std(values: Array) -> float:
+    """Standard deviation of normal `values` about zero by their median size, so that a few far ones do not count."""
+    return 1.4826 * float(np.median(np.abs(values)))
+
+
 def measured_voxels(voxels: Array, padding: BoolArray | None = None) -> BoolArray:
     """True where the scanner's number carries noise: finite, not padding, not at a floor or ceiling that many
     voxels share (air masked to zero, HU clipped at −1000, saturation)."""

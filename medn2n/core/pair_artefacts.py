@@ -23,9 +23,8 @@ CLIPPED_AT = 4.0  # robust standard deviations: an edge is no wave
 LEAST_LINE = 24  # measured pixels of a line; the median of fewer wanders
 LEAST_GHOST_VOXELS = 2000
 PATCH = 12  # pixels
-LEAST_RINGS = 20
+LEAST_RINGS = 20  # circles that are long enough
 RING_AROUND = 7  # radii that one is compared with
-MAD_OF_UNIT_NORMAL = 0.6745
 MEAN_OF_LOG = 0.5772  # of a unit exponential, negated (Euler's constant)
 
 
@@ -35,7 +34,7 @@ def spectral_peak(left_over: Array, measured: BoolArray) -> float:
     if not measured.any():
         return 0.0
     inside = np.where(measured, left_over, 0.0)
-    limit = CLIPPED_AT * 1.4826 * float(np.median(np.abs(left_over[measured])))
+    limit = CLIPPED_AT * noise.robust_std(left_over[measured])
     window = np.outer(*(np.hanning(size) for size in inside.shape[:2]))[:, :, None]
     power = np.abs(np.fft.fft2(np.clip(inside, -limit, limit) * window, axes=(0, 1))) ** 2
     logs = np.log(np.maximum(power, 1e-12 * max(float(power.max()), 1e-30)))
@@ -104,7 +103,7 @@ def ring_ratio(left_over: Array, measured: BoolArray, sigma: float) -> float:
             continue
         mean = total[known] / count[known]
         apart = (mean - ndimage.median_filter(mean, RING_AROUND, mode="nearest")) * np.sqrt(count[known])
-        usual = float(np.median(np.abs(apart))) / MAD_OF_UNIT_NORMAL
+        usual = noise.robust_std(apart)
         if usual > 0:
             found = max(found, float(np.abs(apart).max()) / usual)
     return found

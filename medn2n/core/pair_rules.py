@@ -31,11 +31,11 @@ LINE_RATIO = 4.0  # real repeats up to 2.8, a zipper 5 and more
 GHOST_SIGMAS, GHOST_ERRORS = 0.16, 6.0  # still repeats up to 0.03 σ, one phantom 0.14
 RING_RATIO = 22.0  # of CT; repeats up to 9
 SHARED_NOISE = 0.025  # 0.05 must be found in phantoms and simulation
-SHARED_IN_ANATOMY = 0.14  # 0.2 must be found; what anatomy leaves in the flattest blocks of a scan reaches 0.1
+SHARED_IN_ANATOMY = 0.14  # what anatomy leaves away from edges reaches 0.1
 SHARED_ERRORS = 2.8
-# With fewer voxels, or in a smaller share of the region without an edge, texture may pass for noise: then only so much
-# is told from it.
-FLAT_VOXELS, PLAIN_SHARE, FEW_SHARED = 1000, 0.1, 0.6
+# With fewer voxels, or in a smaller share of the region without an edge, texture may pass for noise, or the ringing of
+# an EPI, of which 0.7 seems shared: then only so much is told from it.
+FLAT_VOXELS, PLAIN_SHARE, FEW_SHARED = 2500, 0.1, 0.8
 MOSTLY_PLAIN = 0.5  # separate measurements share no noise; with less, it is the ringing and ghosts of EPI that seem to
 
 

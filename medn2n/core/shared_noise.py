@@ -5,7 +5,7 @@ slope and, where shading is steeper than noise, by its curvature. How much of ei
 *difference*, in which anatomy cancels: the limit is a quantile of that, and voxels over it in the sum or in the
 difference are left out. Sum and difference of independent noise can be exchanged, so that whatever this choice does to
 the one it does to the other: the correlation stays unbiased. (Noise that is shared makes the sum steeper than the
-difference; looser limits on the sum are then tried.)
+difference by √((1 + ρ)/(1 − ρ)); the limit on the sum is then looser by as much.)
 
 What anatomy is left shows in two ways: it falls as the limit is lowered, and it is larger in a lower band of
 frequencies, whereas noise that two scans share is as large a part of their noise in every band.
@@ -28,14 +28,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 LEAST_INNER = 0.25  # of the tissue; where less lies off its rim, it is all rim
 EDGE_SMOOTHING = 1.5  # pixels
-LIMITS = (0.95, 0.7, 0.4)  # quantiles of the difference's slopes, from wide to strict
-LEAST_VOXELS = 500
+LIMITS = (0.95, 0.7, 0.4)  # quantiles of the difference's slope or curvature, from wide to strict
+LEAST_VOXELS, MOST_VOXELS = 500, 2_000_000  # more know it no better than it is told from anatomy
 PATCH = 12  # pixels
-MOST = 0.9999
+MOST = 0.9999  # correlation of two copies, so that what is not shared stays above zero
 TAIL = 4.0  # deviations, beyond which a voxel counts as one at that distance
-MAD_OF_UNIT_NORMAL = 0.6745
-# Limit on the sum over that on the difference, √((1 + ρ)/(1 − ρ)) for noise shared by ρ, and up to which ρ it serves.
-LOOSER = ((1.0, 0.35), (2.0, 0.8), (5.0, 1.0))
+LOOSER = (1.0, 2.0, 5.0)  # limit on the sum over that on the difference at first; right for ρ = 0, 0.6, 0.92
+MOST_LOOSE = 0.95
 ERRORS = 2.0  # of two choices, which share voxels, so that this is wide
 RISEN, FALLEN = 1.6, 0.6  # of the shared over the own variance: anatomy doubles in the lower band and halves where
 # limits are stricter, noise stays
@@ -86,8 +85,9 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
     first, second: (I,J,K) on one grid. In magnitude air, where magnitudes hide most of what complex noise shares, the
     correlation of the complex noise is given.
     """
-    filled = [np.where(np.isfinite(scan), scan, 0) for scan in (first, second)]
-    found = list(_all_seen(filled[0], filled[1], measured))
+    some = _slices(first.shape)
+    filled = [np.where(np.isfinite(scan[..., some]), scan[..., some], 0) for scan in (first, second)]
+    found = list(_all_seen(filled[0], filled[1], measured[..., some]))
     if not found:
         return NOWHERE
     best = min(found, key=lambda seen: seen.noise[0] + CAUTION * seen.noise[1])
@@ -106,6 +106,12 @@ def shared_noise(first: Array, second: Array, measured: BoolArray) -> SharedNois
     )
 
 
+def _slices(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Slices from end to end, all or as many as hold MOST_VOXELS."""
+    count = min(shape[2], max(1, MOST_VOXELS // (shape[0] * shape[1])))
+    return np.linspace(0, shape[2] - 1, count).round().astype(np.int64)
+
+
 def _all_seen(first: Array, second: Array, measured: BoolArray) -> Iterator[_Seen]:
     """Region by region, edges by slope and by curvature, from the widest limit to the strictest that leaves enough
     voxels."""
@@ -121,38 +127,27 @@ def _all_seen(first: Array, second: Array, measured: BoolArray) -> Iterator[_See
         for edge, (of_sum, of_difference) in edges.items():
             for limit in np.quantile(of_difference[inside], LIMITS):
                 quiet = inside & (of_difference <= limit)
-                for looser, most in LOOSER:
-                    keep = quiet & (of_sum <= looser * limit)
-                    seen = _seen(region, edge, upper, lower, keep, quiet, rayleigh and region == "air")
-                    if seen is not None and seen.upper[0] <= most:
-                        yield seen
-                        break
+                keep = _without_edges(of_sum, limit, quiet, upper)
+                above, below = _correlation(*upper, keep), _correlation(*lower, keep)
+                if above is not None and below is not None:
+                    yield _Seen(
+                        region=region, edge=edge, voxels=int(keep.sum()), upper=above, lower=below,
+                        noise=_of_complex_noise(*above) if rayleigh and region == "air" else above,
+                        plain=float(keep.sum() / quiet.sum()),
+                    )  # fmt: skip
 
 
-def _seen(
-    region: str,
-    edge: str,
-    upper: tuple[Array, Array],
-    lower: tuple[Array, Array],
-    keep: BoolArray,
-    quiet: BoolArray,
-    of_complex: bool,
-) -> _Seen | None:
-    voxels = int(np.count_nonzero(keep))
-    if voxels < LEAST_VOXELS:
-        return None
-    above, below = _correlation(*upper, keep), _correlation(*lower, keep)
-    if above is None or below is None:
-        return None
-    return _Seen(
-        region=region,
-        edge=edge,
-        voxels=voxels,
-        upper=above,
-        lower=below,
-        noise=_of_complex_noise(*above) if of_complex else above,
-        plain=voxels / int(np.count_nonzero(quiet)),
-    )
+def _without_edges(of_sum: Array, limit: float, quiet: BoolArray, upper: tuple[Array, Array]) -> BoolArray:
+    """Where of_sum is within √((1 + ρ)/(1 − ρ)) times the limit, ρ being what is seen at the first of LOOSER that
+    leaves enough voxels."""
+    for looser in LOOSER:
+        keep = quiet & (of_sum <= looser * limit)
+        look = _correlation(*upper, keep)
+        if look is not None:
+            rho = min(max(look[0], 0.0), MOST_LOOSE)
+            right = quiet & (of_sum <= float(np.sqrt((1 + rho) / (1 - rho))) * limit)
+            return right if np.count_nonzero(right) >= LEAST_VOXELS else keep
+    return np.zeros_like(quiet)
 
 
 def _regions(mean: Array, measured: BoolArray) -> dict[str, BoolArray]:
@@ -201,9 +196,11 @@ def _laplacian(voxels: Array) -> Array:
 
 def _correlation(one: Array, two: Array, keep: BoolArray) -> tuple[float, float] | None:
     """Correlation of two filtered scans over some voxels, far ones drawn in, and its standard error from patch to
-    patch; None where either does not vary."""
+    patch; None where they are too few or either does not vary."""
+    if np.count_nonzero(keep) < LEAST_VOXELS:
+        return None
     parts = [values[keep].astype(np.float64) for values in (one, two)]
-    spreads = [float(np.median(np.abs(part))) / MAD_OF_UNIT_NORMAL for part in parts]
+    spreads = [noise.robust_std(part) for part in parts]
     if min(spreads) <= 0:
         return None
     one, two = (np.clip(part / spread, -TAIL, TAIL) for part, spread in zip(parts, spreads, strict=True))

@@ -240,7 +240,8 @@ def test_real_ct_repeats_among_decoys(tmp_path: Path) -> None:
             names[path] = f"draw {n}"
         manifest, decisions = found(root, "CT")
         assert groups(manifest, names) == {frozenset({"draw 0", "draw 1", "draw 2"})}
-        assert any("another reconstruction" in decision.reason for decision in decisions)
+        reconstructions = [item for item in decisions if "another reconstruction" in item.reason]
+        assert [(item.verdict, len(item.series)) for item in reconstructions] == [("unfit", 2)]
         outcomes.append((without_paths(manifest), sorted((d.verdict, d.reason) for d in decisions)))
     assert outcomes[0] == outcomes[1]
 
