@@ -17,6 +17,7 @@ import numpy as np
 import medn2n
 from medn2n.config import OWN_NETWORKS, Recipe
 from medn2n.core.cases import Case, CaseSet
+from medn2n.core.precision import precision_on
 from medn2n.core.samples import PairedSamples
 from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.volume import UNITS
@@ -52,6 +53,7 @@ def train_model(
     was learned so far, and the same call with resume goes on.
     """
     recipe, cases, origin = _data(recipe, data, output, device)
+    recipe = recipe.model_copy(update={"precision": precision_on(device, recipe.precision)})
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
     training, validation = cases.split(dims=recipe.network.dims)
     logger.info("%d cases to train on, %d to validate on", len(training), len(validation))
