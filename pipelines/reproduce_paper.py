@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="each run, instead of --minutes")
     parser.add_argument("--channels", type=int, default=24, help="48 is the paper's network")
     parser.add_argument("--patch", type=int, default=64, help="of photographs; 255×255 slices stay whole")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4, help="as in the paper; a quarter of it of slices")
     parser.add_argument("--set", action="append", default=[], help="a setting over every recipe, as of medn2n train")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--jobs", type=int, help="runs side by side; the number of cores, or 1 on a GPU")

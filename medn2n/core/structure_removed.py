@@ -1,0 +1,123 @@
+"""What a denoiser took out of flat tissue, or put into it, that noise would not explain: one scan, no truth.
+
+What was removed (before − after) should be noise. A lesion that went missing is a spot in it, a lesion that was made up
+is a spot of the other sign, streaks of metal that were smoothed away are many. Spots of 3, 5 and 8 mm are sought with
+a difference of two Gaussians (Lindeberg 1998, scale-space blobs), in tissue away from edges, and each is measured in
+standard deviations of its own surroundings. The largest of them is the figure: among ten thousand places, noise reaches
+four to six; the limit on it is in `core.gates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage
+
+from medn2n.core import noise
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+DIAMETERS_MM = (3.0, 5.0, 8.0)
+SOFT_TISSUE_HU = (-180.0, 180.0)
+AWAY_FROM_EDGES_MM = 4.0
+AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
+WIDER = 1.6  # the wider Gaussian over the narrow one
+FEWEST_VOXELS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """The spot that noise explains least. strength: standard deviations of the surroundings, negative where `after` is
+    brighter (something was added). place: voxel (i, j, k). contrast: of a disc that would leave such a spot, in the
+    scan's unit, positive where it was removed."""
+
+    strength: float
+    place: tuple[int, int, int]
+    diameter_mm: float
+    contrast: float
+
+
+def strongest_spot(
+    before: Array, after: Array, *, spacing_mm: tuple[float, ...], modality: str, padding: Mask | None = None
+) -> Spot | None:
+    """The strongest spot of before − after, both (I,J,K) in one unit; None where there is too little flat tissue."""
+    pixel = float(max(spacing_mm[:2]))
+    flat = flat_tissue(before, pixel_mm=pixel, modality=modality, padding=padding)
+    if np.count_nonzero(flat) < FEWEST_VOXELS:
+        return None
+    removed = np.where(np.isfinite(before), before - after, 0).astype(np.float32)
+    around = AROUND_MM / pixel
+    share = np.maximum(_smoothed(flat.astype(np.float32), around), 1e-3)
+    sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
+    found = [
+        _strongest(
+            spots, flat, share, around=around, diameter_mm=diameter, answer=_answer_to_disc(diameter / 2 / pixel, s)
+        )
+        for diameter, s, spots in zip(DIAMETERS_MM, sigmas, _spots(removed, sigmas), strict=True)
+    ]
+    return max(found, key=lambda spot: abs(spot.strength))
+
+
+def flat_tissue(before: Array, *, pixel_mm: float, modality: str, padding: Mask | None = None) -> Mask:
+    """(I,J,K): soft tissue (CT by its number, MR what is not air) without what is near an edge of it."""
+    smooth = ndimage.gaussian_filter(np.nan_to_num(before).astype(np.float32), (2, 2, 0))
+    if modality == "CT":
+        tissue = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
+    else:
+        steep = ndimage.gaussian_gradient_magnitude(smooth, (1, 1, 0))
+        tissue = noise.tissue_mask(before, padding)
+        tissue &= steep <= 2 * np.median(steep[tissue]) if tissue.any() else tissue
+    if padding is not None:
+        tissue &= ~padding
+    reach = AWAY_FROM_EDGES_MM / pixel_mm
+    slices = range(before.shape[2])
+    return np.stack([ndimage.distance_transform_edt(tissue[..., k]) > reach for k in slices], axis=-1)
+
+
+def _strongest(spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float) -> Spot:
+    """Of one size. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of 1."""
+    size = np.where(flat, np.abs(spots), 0)
+    typical = float(np.median(size[flat]))
+    # A few strong spots may not raise their own yardstick; where nothing was removed, there is none to speak of.
+    spread = _smoothed(np.minimum(size, 4 * typical), around) / share * np.float32(np.sqrt(np.pi / 2))
+    size /= np.maximum(spread, max(typical / 2, 1e-6))
+    i, j, k = np.unravel_index(int(np.argmax(size)), size.shape)
+    value = float(spots[i, j, k])
+    return Spot(
+        strength=float(np.copysign(size[i, j, k], value)),
+        place=(int(i), int(j), int(k)),
+        diameter_mm=diameter_mm,
+        contrast=value / answer,
+    )
+
+
+def _spots(image: Array, sigmas: Sequence[float]) -> list[npt.NDArray[np.float32]]:
+    """Narrow less wide Gaussian, at several sizes: slice by slice in the Fourier domain, where wide ones cost no more
+    than narrow ones. What wraps around at the borders is no tissue away from edges."""
+    size = [fft.next_fast_len(length, real=True) for length in image.shape[:2]]
+    squared = 2 * np.pi**2 * (fft.fftfreq(size[0])[:, None] ** 2 + fft.rfftfreq(size[1])[None, :] ** 2)
+    gains = [(np.exp(-squared * s**2) - np.exp(-squared * (WIDER * s) ** 2)).astype(np.float32) for s in sigmas]
+    results = [np.empty(image.shape, dtype=np.float32) for _ in sigmas]
+    for k in range(image.shape[2]):
+        spectrum = fft.rfft2(image[..., k], size)
+        for gain, result in zip(gains, results, strict=True):
+            result[..., k] = fft.irfft2(spectrum * gain, size)[: image.shape[0], : image.shape[1]]
+    return results
+
+
+def _smoothed(image: Array, sigma: float) -> npt.NDArray[np.float32]:
+    """By a Gaussian of many pixels, from means of 4 × 4: exact enough for a yardstick, and sixteen times as fast."""
+    rows, columns = (np.arange(0, length, 4) for length in image.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(image, rows, axis=0), columns, axis=1)
+    smooth = ndimage.gaussian_filter(sums / np.float32(16), (sigma / 4, sigma / 4, 0), mode="constant")
+    return np.repeat(np.repeat(smooth, 4, axis=0), 4, axis=1)[: image.shape[0], : image.shape[1]]
+
+
+def _answer_to_disc(radius: float, sigma: float) -> float:
+    """At the centre of a disc of contrast 1: a Gaussian of `sigma` holds 1 − exp(−r²/2σ²) of its weight in it."""
+    return float(np.exp(-(radius**2) / (2 * (WIDER * sigma) ** 2)) - np.exp(-(radius**2) / (2 * sigma**2)))

@@ -1,0 +1,79 @@
+"""Spots in what a denoiser removed: found where a lesion went missing or was made up, none in noise."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medn2n.core.structure_removed import strongest_spot
+
+SPACING = (0.8, 0.8, 3.0)
+SHAPE = (200, 180, 3)
+
+
+def body(rng: np.random.Generator, *, sigma: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+    """A water ellipse in air with correlated noise, and the same without noise."""
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    inside = ((i - 100) / 85) ** 2 + ((j - 90) / 75) ** 2 < 1
+    truth = np.where(inside, 40.0, -1000.0)[..., None].repeat(SHAPE[2], axis=2).astype(np.float32)
+    noise = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.8, 0.8, 0))
+    return (truth + sigma * noise / noise.std()).astype(np.float32), truth
+
+
+def disc(at: tuple[int, int], diameter_mm: float, contrast: float) -> np.ndarray:
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return contrast * (np.hypot(i - at[0], j - at[1]) * SPACING[0] <= diameter_mm / 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_alone_leaves_no_strong_spot(seed: int) -> None:
+    noisy, truth = body(np.random.default_rng(seed))
+    spot = strongest_spot(noisy, truth, spacing_mm=SPACING, modality="CT")
+    assert spot is not None
+    assert abs(spot.strength) < 6
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("diameter_mm", "contrast"), [(5, 60), (8, 40)])
+def test_a_lesion_that_goes_or_comes_is_found_where_it_is(sign: int, diameter_mm: float, contrast: float) -> None:
+    noisy, truth = body(np.random.default_rng(1))
+    lesion = disc((120, 60), diameter_mm, contrast)
+    before, after = noisy.copy(), truth.copy()
+    (before if sign > 0 else after)[..., 1] += lesion
+    spot = strongest_spot(before, after, spacing_mm=SPACING, modality="CT")
+    assert spot is not None
+    assert sign * spot.strength > 7
+    assert np.hypot(spot.place[0] - 120, spot.place[1] - 60) <= 3
+    assert spot.place[2] == 1
+    assert spot.contrast == pytest.approx(sign * contrast, rel=0.6)
+
+
+def test_nothing_removed_is_no_spot() -> None:
+    noisy, _ = body(np.random.default_rng(2))
+    spot = strongest_spot(noisy, noisy, spacing_mm=SPACING, modality="CT")
+    assert spot is not None
+    assert spot.strength == 0
+
+
+def test_a_lesion_that_a_faithful_denoiser_leaves_is_no_spot() -> None:
+    noisy, truth = body(np.random.default_rng(3))
+    lesion = disc((90, 90), 8, 60)[..., None]
+    spot = strongest_spot(noisy + lesion, truth + lesion, spacing_mm=SPACING, modality="CT")
+    assert spot is not None
+    assert abs(spot.strength) < 6
+
+
+def test_too_little_tissue_gives_none() -> None:
+    empty = np.full((40, 40, 2), -1000, dtype=np.float32)
+    assert strongest_spot(empty, empty, spacing_mm=SPACING, modality="CT") is None
+
+
+def test_strength_does_not_depend_on_the_unit_of_mr() -> None:
+    noisy, truth = body(np.random.default_rng(4))
+    noisy, truth = noisy + 1000, truth + 1000
+    truth[..., 1] -= disc((90, 90), 8, 60)
+    one = strongest_spot(noisy, truth, spacing_mm=SPACING, modality="MR")
+    other = strongest_spot(noisy * 7, truth * 7, spacing_mm=SPACING, modality="MR")
+    assert one is not None
+    assert other is not None
+    assert one.strength == pytest.approx(other.strength, rel=1e-3)
+    assert one.strength > 8
