@@ -46,8 +46,8 @@ class TaskTransfer:
 
     frequency: (F,) 1/mm, from 0 to 1/pixel. transfer: (F,), 1 at 0; noise alone leaves a floor, never 0.
     ttf50, ttf10: 1/mm at which it first falls to 0.5 and 0.1, infinite where it does not; the intervals (95 %) resample
-    sectors of the edge in each slice. contrast: inside less outside, in the scan's unit (2 % low where the radius is five
-    widths of the blur).
+    sectors of the edge in each slice. contrast: inside less outside, in the scan's unit (2 % low where the radius is
+    five widths of the blur).
     """
 
     frequency: Array
@@ -162,7 +162,7 @@ def _edge_sums(
     index = sector * 2 * half + np.clip(np.floor(distance / width).astype(int) + half, 0, 2 * half - 1)
 
     def summed(weights: Array) -> Array:
-        sums: Array = np.bincount(index, weights=weights, minlength=SECTORS * 2 * half)
+        sums = np.asarray(np.bincount(index, weights=weights, minlength=SECTORS * 2 * half), np.float64)
         return sums.reshape(SECTORS, 2 * half)
 
     slices = voxels.shape[2]
