@@ -137,11 +137,7 @@ def place_lesions(
         if len(made) == count:
             break
         centre = candidates[place] + generator.uniform(-0.5, 0.5, size=3) * (1, 1, 0)
-        apart = [
-            np.linalg.norm((centre - other.centre) * spacing_mm) - (other.diameter_mm + diameters_mm[1]) / 2
-            for other in made
-        ]
-        if any(gap < GAP_MM for gap in apart):
+        if not _apart(centre, made, spacing_mm, GAP_MM + diameters_mm[1] / 2):
             continue
         made.append(
             Lesion(
@@ -153,6 +149,12 @@ def place_lesions(
             )
         )
     return made
+
+
+def _apart(centre: Array, lesions: list[Lesion], spacing_mm: Spacing, gap_mm: float) -> bool:
+    """True where the centre is `gap_mm` and more from all lesions' edges."""
+    away = (np.linalg.norm((centre - one.centre) * spacing_mm) - one.diameter_mm / 2 for one in lesions)
+    return all(gap >= gap_mm for gap in away)
 
 
 def _flat_places(

@@ -115,32 +115,23 @@ def task_transfer(
     pixel = float(np.sqrt(np.prod(spacing_mm)))
     reach = reach_mm or min(0.9 * insert.radius_mm, REACH_PIXELS * pixel)
     width = pixel / SAMPLES_PER_PIXEL
-    values, places, counts = _edge_sums(np.asarray(voxels, np.float64), spacing_mm, insert, reach, width)
-    if not (counts.sum(axis=0) > 0).sum() > 2 * SAMPLES_PER_PIXEL:
-        raise ValueError(f"TTF: no edge of radius {insert.radius_mm:.1f} mm lies in the image around {insert.centre}")
+    sums = _edge_sums(np.asarray(voxels, np.float64), spacing_mm, insert, reach, width)
     frequency = np.linspace(0, 1 / pixel, 201)
-    transform = _line_transform(frequency, insert.radius_mm, width, values.shape[1])
-
-    def transfer(weights: Array) -> tuple[Array, float]:
-        known = weights @ counts > 0
-        place, spread = ((weights @ sums)[known] / (weights @ counts)[known] for sums in (places, values))
-        centres = (np.arange(len(known)) + 0.5) * width - width * (len(known) // 2)
-        found = transform @ np.diff(np.interp(centres, place, spread))
-        return np.abs(found) / max(abs(found[0]), 1e-300), -float(found[0].real)
-
-    units = len(values)
-    whole, contrast = transfer(np.ones(units))
-    draws = generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
-    redrawn = [transfer(weights)[0] for weights in draws]
-    at = {level: [_first_below(frequency, one, level) for one in (whole, *redrawn)] for level in (0.5, 0.1)}
+    transform = _line_transform(frequency, insert.radius_mm, width, sums.shape[2])
+    whole = _transformed(sums.sum(axis=1), transform, width)
+    units = sums.shape[1]
+    draws = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
+    redrawn = [_transformed(np.einsum("u,sub->sb", times, sums), transform, width) for times in draws]
+    sizes = [np.abs(one) / max(abs(one[0]), 1e-300) for one in (whole, *redrawn)]
+    half, tenth = ([_first_below(frequency, one, level) for one in sizes] for level in (0.5, 0.1))
     return TaskTransfer(
         frequency=frequency,
-        transfer=whole,
-        ttf50=at[0.5][0],
-        ttf50_interval=_central(at[0.5][1:]),
-        ttf10=at[0.1][0],
-        ttf10_interval=_central(at[0.1][1:]),
-        contrast=contrast,
+        transfer=sizes[0],
+        ttf50=half[0],
+        ttf50_interval=_central(half[1:]),
+        ttf10=tenth[0],
+        ttf10_interval=_central(tenth[1:]),
+        contrast=-float(whole[0].real),
     )
 
 
@@ -149,13 +140,13 @@ def _distance_mm(shape: tuple[int, ...], spacing_mm: tuple[float, float], centre
     return np.asarray(np.hypot((i - centre[0]) * spacing_mm[0], (j - centre[1]) * spacing_mm[1]))
 
 
-def _edge_sums(
-    voxels: Array, spacing_mm: tuple[float, float], insert: Insert, reach: float, width: float
-) -> tuple[Array, Array, Array]:
-    """Sums of values, of distances from the edge, and counts, each (units, bins): a unit is a sector in a slice."""
+def _edge_sums(voxels: Array, spacing_mm: tuple[float, float], insert: Insert, reach: float, width: float) -> Array:
+    """(3, units, bins): sums of values, sums of distances from the edge, and counts. A unit is a sector in a slice."""
     beyond = _distance_mm(voxels.shape, spacing_mm, insert.centre) - insert.radius_mm
     half = int(np.ceil(reach / width))
     rows, columns = np.nonzero(np.abs(beyond) < half * width)
+    if len(rows) < SECTORS:
+        raise ValueError(f"TTF: no edge of radius {insert.radius_mm:.1f} mm lies in the image around {insert.centre}")
     distance = beyond[rows, columns]
     angle = np.arctan2((columns - insert.centre[1]) * spacing_mm[1], (rows - insert.centre[0]) * spacing_mm[0])
     sector = np.minimum((angle / (2 * np.pi) % 1.0 * SECTORS).astype(int), SECTORS - 1)
@@ -167,7 +158,15 @@ def _edge_sums(
 
     slices = voxels.shape[2]
     values = np.concatenate([summed(voxels[rows, columns, k]) for k in range(slices)])
-    return values, np.tile(summed(distance), (slices, 1)), np.tile(summed(np.ones_like(distance)), (slices, 1))
+    return np.stack([values, *(np.tile(summed(one), (slices, 1)) for one in (distance, np.ones_like(distance)))])
+
+
+def _transformed(sums: Array, transform: npt.NDArray[np.complex128], width: float) -> npt.NDArray[np.complex128]:
+    """Fourier transform of the line spread of (3, bins) sums: values, distances, counts."""
+    known = sums[2] > 0
+    spread, place = sums[:2, known] / sums[2, known]
+    centres = (np.arange(len(known)) + 0.5 - len(known) // 2) * width
+    return np.asarray(transform @ np.diff(np.interp(centres, place, spread)))
 
 
 def _line_transform(frequency: Array, radius: float, width: float, bins: int) -> npt.NDArray[np.complex128]:
@@ -239,9 +238,7 @@ def blur_pixels(
     old = np.asarray(before, np.float64)
     lead = np.asarray(after if guide is None else guide, np.float64)
     removed = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))
-    slope = np.hypot(*(_derivative(lead, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))))
-    inside = np.isfinite(slope) if where is None else where
-    keep = inside & (slope >= np.quantile(slope[inside], 1 - share)) & (slope > 0) if inside.any() else inside
+    keep, slope = _strong_edges(lead, where, share)
     if not keep.any():
         return EdgeBlur(square=float("nan"), error=float("nan"), voxels=0, contrast=0.0)
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
@@ -256,6 +253,15 @@ def blur_pixels(
     spread = float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)))
     error = spread / abs(float((first - 2 * square * second) @ instrument))
     return EdgeBlur(square=square, error=error, voxels=len(taken), contrast=float(np.median(slope[keep])))
+
+
+def _strong_edges(voxels: Array, where: BoolArray | None, share: float) -> tuple[BoolArray, Array]:
+    """(I,J,K): the steepest `share` of the voxels in `where`, and how steep each voxel is, per pixel."""
+    slope = np.hypot(*(_derivative(voxels, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))))
+    inside = np.isfinite(slope) if where is None else where & np.isfinite(slope)
+    if not inside.any():
+        return inside, slope
+    return np.asarray(inside & (slope >= np.quantile(slope[inside], 1 - share)) & (slope > 0)), slope
 
 
 def _derivative(voxels: Array, width: float, order: tuple[int, int]) -> Array:
