@@ -211,9 +211,12 @@ def detection_change(before: Detection, after: Detection) -> DetectionChange:
     """The paired difference of two detections of the same images. Raises ValueError where they are not the same.
 
     The observer is trained for each anew, as a reader grows used to how the images look. Where both order every pair
-    rightly the interval is empty though it should not be: take a weaker signal."""
+    rightly, DeLong's variance is 0 and the interval is that of `Detection.interval` instead: take a weaker signal.
+    """
     if any(not np.array_equal(*halves) for halves in zip(before.halves, after.halves, strict=True)):
         raise ValueError("observer: expected two detections of the same images in the same halves")
     variance = _covariance(before, before) + _covariance(after, after) - 2 * _covariance(before, after)
     change, half = after.auc - before.auc, 1.96 * float(np.sqrt(max(variance, 0.0)))
+    if before.auc == after.auc == 1.0:
+        half = 1.0 - after.interval[0]
     return DetectionChange(before=before.auc, after=after.auc, change=change, interval=(change - half, change + half))

@@ -109,8 +109,9 @@ def task_transfer(
     the Fourier transform of that line spread is the TTF. Nothing is smoothed or forced to be monotone: the line spread
     is tapered only beyond half the reach (the usual Hann window blurs by itself), the bins' own transfer is divided
     out, and √(r/R) makes the line spread of a circle that of a straight edge (the TTF within 0.005 where the radius is
-    five widths of the blur or more; 0.02 at four). TG-233 asks for a contrast of 15 times the noise over √K; the
-    intervals tell what less gives. Raises ValueError where the edge lies outside the image.
+    five widths of the blur or more; 0.02 at four). TG-233 asks for a contrast of 15 times the noise over √K; with less
+    the intervals widen, and below 3 times both figure and interval mean little. Raises ValueError where the edge lies
+    outside the image.
     """
     pixel = float(np.sqrt(np.prod(spacing_mm)))
     reach = reach_mm or min(0.9 * insert.radius_mm, REACH_PIXELS * pixel)

@@ -137,6 +137,10 @@ def test_perfect_detection_is_not_certain() -> None:
     found = ordered_rightly(np.zeros(40), np.ones(60), np.zeros(40, int), np.zeros(60, int))
     assert found.interval == (pytest.approx(0.025 ** (1 / 40)), 1.0)
     assert found.d_prime == np.inf
+    same = detection_change(found, found)
+    assert same.change == 0
+    assert same.interval[0] == pytest.approx(found.interval[0] - 1)
+    assert not same.passes  # forty images cannot tell 1 from 0.95
 
 
 def scans(seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
