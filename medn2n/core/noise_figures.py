@@ -50,11 +50,15 @@ def spread_of_means(noise: Array) -> tuple[float, float | None]:
     return float(means.mean()), error
 
 
-def radial(measured: Array, expected: Array, *, bins: int) -> list[tuple[float, float, float]]:
-    """(frequency in cycles/pixel, measured, expected) means over rings of two (n, n) spectra in FFT order, up to the
-    Nyquist frequency, without the zero frequency."""
-    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in measured.shape), indexing="ij"))
-    ring = np.ceil(frequency * 2 * bins).astype(int)
+def radial(
+    measured: Array, expected: Array, *, bins: int, spacing: tuple[float, float] = (1.0, 1.0)
+) -> list[tuple[float, float, float]]:
+    """(frequency, measured, expected) means over rings of two (n, n) spectra in FFT order, up to the Nyquist frequency
+    of the wider pixel, without the zero frequency. Frequency in cycles/pixel, or in 1/mm with the spacing in mm."""
+    step = max(spacing)
+    axes = (np.fft.fftfreq(size, edge) for size, edge in zip(measured.shape, spacing, strict=True))
+    frequency = np.hypot(*np.meshgrid(*axes, indexing="ij"))
+    ring = np.ceil(frequency * 2 * bins * step * (1 - 1e-12)).astype(int)  # a frequency on a ring's rim lies inside it
     return [
         (float(frequency[ring == n].mean()), float(measured[ring == n].mean()), float(expected[ring == n].mean()))
         for n in range(1, bins + 1)
