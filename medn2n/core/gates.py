@@ -1,0 +1,125 @@
+"""Gates: the limits that a denoised scan is held against, and what is said where it is outside.
+
+A gate that could not be measured neither passes nor fails; it says so. The limits were chosen from what faults of known
+size and faithful models measure on scans of many makes (`medn2n benchmark gates`; medn2n/docs/gates.md has the table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from medn2n.core.ct_numbers import RegionNumbers
+from medn2n.core.scan_proof import ScanProof
+
+# HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
+CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
+SURE = 2.0  # standard errors that a shift must exceed its limit by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
+    pixel², either way. spot: standard deviations. noise_left: after over before."""
+
+    ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
+    signal_share: float = 0.02
+    blur: float = 0.12
+    spot: float = 8.0
+    noise_left: float = 1.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """name: numbers, sharpness, structure or noise. passed: None where nothing could be measured. value, limit: in
+    `unit`; words: one sentence for people."""
+
+    name: str
+    passed: bool | None
+    value: float | None
+    limit: float
+    unit: str
+    words: str
+
+
+def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
+    """All four, in the order in which a page shows them."""
+    return (_numbers(proof, limits), _sharpness(proof, limits), _structure(proof, limits), _noise(proof, limits))
+
+
+def failed(found: tuple[Gate, ...]) -> tuple[Gate, ...]:
+    """The gates that say no."""
+    return tuple(gate for gate in found if gate.passed is False)
+
+
+def _numbers(proof: ScanProof, limits: Limits) -> Gate:
+    ct = proof.modality == "CT"
+    unit = "HU" if ct else "%"
+    limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
+    judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
+    if not judged:
+        return _unmeasured("numbers", unit, "No even tissue was found to compare its mean in.")
+    # The region that comes nearest to its limit, or lies furthest beyond.
+    shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
+    passed = abs(shift) - SURE * error <= limit
+    name = region.region if ct else f"{region.region} tissue"
+    words = f"The mean of {name} moved by {shift:+.2f} {unit}, at most {limit:g} {unit} is allowed."
+    return Gate(name="numbers", passed=passed, value=shift, limit=limit, unit=unit, words=words)
+
+
+def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
+    """Shift of the mean and its standard error: HU, or per cent of itself."""
+    scale = 1.0 if ct else 100 / max(abs(region.before), 1e-30)
+    error = region.shift_error * scale
+    return region.shift * scale, error if error == error else 0.0
+
+
+def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
+    if ct:
+        return limits.ct_number_hu.get(region.region)
+    return None if region.region == "background" else 100 * limits.signal_share
+
+
+def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
+    edge = proof.edge
+    if edge is None:
+        return _unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
+    passed = abs(edge.square) - SURE * edge.error <= limits.blur
+    does = "softer" if edge.square > 0 else "harder"
+    words = (
+        f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels; "
+        f"at most {limits.blur**0.5:.2f} is allowed."
+    )
+    return Gate(name="sharpness", passed=passed, value=edge.square, limit=limits.blur, unit="pixel²", words=words)
+
+
+def _structure(proof: ScanProof, limits: Limits) -> Gate:
+    spot = proof.spot
+    if spot is None:
+        return _unmeasured("structure", "σ", "There is too little even tissue to look for what went or came.")
+    passed = abs(spot.strength) <= limits.spot
+    verb = "gone from" if spot.strength > 0 else "new at"
+    place = ", ".join(str(index) for index in spot.place)
+    words = (
+        f"A spot of about {spot.diameter_mm:g} mm is {verb} voxel ({place}), {abs(spot.strength):.1f} times the "
+        f"spread of its surroundings; at most {limits.spot:g} is allowed."
+    )
+    return Gate(
+        name="structure", passed=passed, value=abs(spot.strength), limit=limits.spot, unit="σ",
+        words=words if not passed else f"What was removed holds no spot beyond {abs(spot.strength):.1f} σ.",
+    )  # fmt: skip
+
+
+def _noise(proof: ScanProof, limits: Limits) -> Gate:
+    if proof.noise_before <= 0:
+        return _unmeasured("noise", "", "No noise could be measured in this scan.")
+    left = proof.noise_left
+    words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
+    return Gate(
+        name="noise", passed=left <= limits.noise_left, value=left, limit=limits.noise_left, unit="", words=words
+    )
+
+
+def _unmeasured(name: str, unit: str, words: str) -> Gate:
+    return Gate(name=name, passed=None, value=None, limit=float("nan"), unit=unit, words=words)

@@ -1,0 +1,97 @@
+"""What one denoised scan says of its denoising by itself, without truth or repeat: noise, numbers, edges, spots.
+
+Four questions that a physicist would ask, each with one figure that `core.gates` holds against a limit:
+    numbers   did the mean of a tissue move?                  core.ct_numbers
+    edges     are they as sharp as before?                    core.resolution.blur_pixels
+    spots     did anything go, or come, that is no noise?     core.structure_removed
+    noise     is there less of it, and of what grain?         core.noise, core.noise_power
+
+Large scans are sampled for numbers and edges (evenly spread slices); spots are sought in every slice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import minimum_filter
+
+from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
+from medn2n.core.noise import block_side, body_mask, flat_regions, noise_in
+from medn2n.core.noise_power import power_of_one
+from medn2n.core.resolution import EdgeBlur, blur_pixels
+from medn2n.core.structure_removed import Spot, strongest_spot
+from medn2n.core.volume import Volume
+
+Array = npt.NDArray[Any]
+MOST_VOXELS = 500_000  # of the slices in which edges are compared
+RIM = 3  # pixels inside the skin, where the table and the air do not count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanProof:
+    """noise_before, noise_after: standard deviation in the same flat tissue, in the scan's unit. grain_before,
+    grain_after: mean frequency of that noise, 1/mm, None where there is too little flat tissue. regions: means by
+    tissue. edge: None where there is no edge. spot: None where there is too little flat tissue."""
+
+    modality: str
+    unit: str
+    noise_before: float
+    noise_after: float
+    grain_before: float | None
+    grain_after: float | None
+    regions: tuple[RegionNumbers, ...]
+    edge: EdgeBlur | None
+    spot: Spot | None
+
+    @property
+    def noise_left(self) -> float:
+        """noise_after / noise_before; 1 where there was no noise to measure."""
+        return self.noise_after / self.noise_before if self.noise_before > 0 else 1.0
+
+
+def scan_proof(before: Volume, after: Volume) -> ScanProof:
+    """Of a 4D scan, its first frame."""
+    first, second, padding = (_frame(part) for part in (before.voxels, after.voxels, before.padding))
+    assert first is not None
+    assert second is not None
+    flat = flat_regions(first, padding)
+    spacing = before.spacing_mm
+    numbers = ct_numbers if before.modality == "CT" else mr_signal
+    return ScanProof(
+        modality=before.modality,
+        unit=before.unit,
+        noise_before=noise_in(first, flat),
+        noise_after=noise_in(second, flat),
+        grain_before=_grain(first, flat, spacing),
+        grain_after=_grain(second, flat, spacing),
+        regions=numbers(first, second, padding),
+        edge=_edge(first, second, before.modality, padding),
+        spot=strongest_spot(first, second, spacing_mm=spacing, modality=before.modality, padding=padding),
+    )
+
+
+def _frame(voxels: Array | None) -> Array | None:
+    return voxels if voxels is None or voxels.ndim == 3 else voxels[..., 0]
+
+
+def _grain(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float]) -> float | None:
+    side = block_side(voxels)
+    try:
+        return power_of_one(voxels, spacing_mm[:2], where=flat, side=side).mean_per_mm
+    except ValueError:
+        return None
+
+
+def _edge(before: Array, after: Array, modality: str, padding: Array | None) -> EdgeBlur | None:
+    """In evenly spread slices: of the body's inside, since a masked rim is an edge that no scanner drew."""
+    number = max(1, min(before.shape[2], MOST_VOXELS // max(1, before[..., 0].size)))
+    chosen = (np.arange(number) * 2 + 1) * before.shape[2] // (2 * number)
+    first, second = before[..., chosen], after[..., chosen]
+    hidden = None if padding is None else padding[..., chosen]
+    inside = body_mask(first, modality, hidden) & np.isfinite(first)
+    inside = minimum_filter(inside, (2 * RIM + 1, 2 * RIM + 1, 1))
+    edge = blur_pixels(np.nan_to_num(first), np.nan_to_num(second), where=inside)
+    return edge if edge.voxels and np.isfinite(edge.square) else None
