@@ -146,6 +146,20 @@ def test_lesions_lie_in_flat_tissue_apart_from_one_another_and_by_the_seed() -> 
     assert {lesion.contrast > 0 for lesion in lesions} == {True, False}
 
 
+def test_where_tissue_is_not_flat_no_lesion_is_put() -> None:
+    scan = body()
+    scan[80:] += 60 * np.sin(np.arange(160) / 3)[:, None].astype(np.float32)  # stripes over one half
+    many = place_lesions(scan, SPACING, generator=np.random.default_rng(3), count=100)
+    assert len(many) >= 6
+    assert max(lesion.centre[0] for lesion in many) < 80
+
+
+def test_less_than_half_the_contrast_has_vanished() -> None:
+    drawn = draw_lesions(SHAPE, SPACING, [DISC])
+    assert recovered(DISC, 0.49 * drawn, SPACING).vanished
+    assert not recovered(DISC, 0.51 * drawn, SPACING).vanished
+
+
 def test_a_scan_without_room_gets_fewer() -> None:
     many = place_lesions(body(), SPACING, generator=np.random.default_rng(3), count=1000)
     assert 6 < len(many) < 200

@@ -65,6 +65,13 @@ def test_the_integral_is_the_variance_whatever_the_pixels() -> None:
     assert spectrum.regions == 4 * 4 * 4 * 2
 
 
+def test_small_regions_give_the_same_variance() -> None:
+    """Six of 144 degrees of freedom go with a polynomial; they are given back."""
+    noise = white(6, 2, 240, 240, 6)
+    assert power_of_one(noise[0], SPACING, side=12).variance == pytest.approx(1, rel=0.01)
+    assert power_of_repeats(noise, SPACING, side=12).variance == pytest.approx(1, rel=0.01)
+
+
 def test_the_peak_is_where_a_band_of_noise_was_put() -> None:
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(256, 0.7),) * 2, indexing="ij"))
     band = np.exp(-0.5 * ((frequency - 0.35) / 0.05) ** 2)

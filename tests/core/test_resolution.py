@@ -52,6 +52,19 @@ def test_a_blurred_disc_has_the_gaussian_s_transfer(
     assert found.contrast == pytest.approx(contrast, rel=0.02)
 
 
+def test_the_bins_of_the_edge_spread_do_not_blur() -> None:
+    """An edge far sharper than a pixel, sampled at points: the oversampled edge spread must hold it."""
+    from scipy.special import erfc
+
+    i, j = np.indices((128, 128))
+    beyond = np.hypot(i - 63.3, j - 64.8) * PIXEL - 30.0
+    image = 50 * erfc(beyond / (np.sqrt(2) * 0.2))[:, :, None]
+    insert = Insert(centre=(63.3, 64.8), radius_mm=30.0)
+    found = task_transfer(image, SPACING, insert, generator=np.random.default_rng(0), resamples=20)
+    expected = np.exp(-2 * np.pi**2 * 0.2**2 * found.frequency**2)
+    assert found.transfer == pytest.approx(expected, abs=0.012)
+
+
 def test_in_noise_the_interval_holds_the_truth_and_narrows_with_slices() -> None:
     image, insert = disc((47.3, 49.8), 10.0, 0.6), Insert(centre=(47.3, 49.8), radius_mm=10.0)
     truth = task_transfer(image[:, :, None], SPACING, insert, generator=np.random.default_rng(0), resamples=20)
