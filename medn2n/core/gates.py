@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -33,12 +34,14 @@ class Limits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """name: numbers, sharpness, structure or noise. passed: None where nothing could be measured. value, limit: in
-    `unit`; words: one sentence for people."""
+    `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
+    one sentence for people."""
 
     name: str
     passed: bool | None
     value: float | None
     limit: float
+    excess: float
     unit: str
     words: str
 
@@ -62,10 +65,10 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
         return _unmeasured("numbers", unit, "No even tissue was found to compare its mean in.")
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
-    passed = abs(shift) - SURE * error <= limit
+    excess = (abs(shift) - SURE * error) / limit
     name = region.region if ct else f"{region.region} tissue"
     words = f"The mean of {name} moved by {shift:+.2f} {unit}, at most {limit:g} {unit} is allowed."
-    return Gate(name="numbers", passed=passed, value=shift, limit=limit, unit=unit, words=words)
+    return Gate(name="numbers", passed=excess <= 1, value=shift, limit=limit, excess=excess, unit=unit, words=words)
 
 
 def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
@@ -85,13 +88,16 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
         return _unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
-    passed = abs(edge.square) - SURE * edge.error <= limits.blur
+    excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
     words = (
         f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels; "
         f"at most {limits.blur**0.5:.2f} is allowed."
     )
-    return Gate(name="sharpness", passed=passed, value=edge.square, limit=limits.blur, unit="pixel²", words=words)
+    return Gate(
+        name="sharpness", passed=excess <= 1, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
+        words=words,
+    )  # fmt: skip
 
 
 def _structure(proof: ScanProof, limits: Limits) -> Gate:
@@ -106,7 +112,8 @@ def _structure(proof: ScanProof, limits: Limits) -> Gate:
         f"spread of its surroundings; at most {limits.spot:g} is allowed."
     )
     return Gate(
-        name="structure", passed=passed, value=abs(spot.strength), limit=limits.spot, unit="σ",
+        name="structure", passed=passed, value=abs(spot.strength), limit=limits.spot,
+        excess=abs(spot.strength) / limits.spot, unit="σ",
         words=words if not passed else f"What was removed holds no spot beyond {abs(spot.strength):.1f} σ.",
     )  # fmt: skip
 
@@ -117,9 +124,10 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
     left = proof.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
-        name="noise", passed=left <= limits.noise_left, value=left, limit=limits.noise_left, unit="", words=words
-    )
+        name="noise", passed=left <= limits.noise_left, value=left, limit=limits.noise_left,
+        excess=left / limits.noise_left, unit="", words=words,
+    )  # fmt: skip
 
 
 def _unmeasured(name: str, unit: str, words: str) -> Gate:
-    return Gate(name=name, passed=None, value=None, limit=float("nan"), unit=unit, words=words)
+    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words)

@@ -81,6 +81,26 @@ def corrections(matches: Iterable[Match]) -> list[Correction]:
     return made if any(correction != Correction() for correction in made) else []
 
 
+class Acquisition(_Strict):
+    """How the scans of a group were acquired, as far as it decides what a model may be used on: edge of a pixel, step
+    from slice to slice, and what the header says of kernel and field strength ("" and None where it says nothing)."""
+
+    pixel_mm: float
+    slice_mm: float
+    kernel: str = ""
+    field_t: float | None = None
+
+
+def acquisition_of(series: Series) -> Acquisition:
+    """From the series' grid and header."""
+    field, kernel = series.acquisition.get("field_t"), series.acquisition.get("kernel")
+    i, j, k = series.geometry.spacing_mm
+    return Acquisition(
+        pixel_mm=round(max(i, j), 4), slice_mm=round(k, 4), kernel=str(kernel or ""),
+        field_t=float(field) if isinstance(field, int | float) else None,
+    )  # fmt: skip
+
+
 class Group(_Strict):
     """≥ 1 scan of one object in one place, or moved by what `corrections` says.
 
@@ -101,6 +121,7 @@ class Group(_Strict):
     licence: str = ""
     check: PairCheck = PairCheck(verdict="unchecked")
     corrections: list[Correction] = Field(default_factory=list)
+    acquisition: Acquisition | None = None
 
     @property
     def unmoved(self) -> list[int]:

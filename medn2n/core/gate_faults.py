@@ -1,0 +1,121 @@
+"""Faults that a denoiser may have, built on a real scan in a known size: what gates are measured with.
+
+Every fault starts from a scan and its faithful copy (the shipped model's answer); a lesion that the fault takes away is
+put into the scan first. Sizes of shifts and lesions are in HU for CT, in per cent of the mean tissue signal for MR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medn2n.core.lesions import Lesion, draw_lesions, place_lesions
+from medn2n.core.noise import body_mask, noise_sigma, tissue_mask
+from medn2n.core.volume import FloatArray, Volume
+
+FaultName = Literal[
+    "none", "identity", "blur", "shift", "lesion removed", "lesion added", "over-smoothed", "hallucinated"
+]  # fmt: skip
+LESION_MM = 8.0
+# Of each fault: blur in pixels; shift and lesions in HU or per cent; strength of total variation in multiples of the
+# noise; hallucinated detail as a share of what another place shows.
+SIZES: dict[FaultName, tuple[float, ...]] = {
+    "none": (0.0,),
+    "identity": (0.0,),
+    "blur": (0.25, 0.5, 1.0),
+    "shift": (0.5, 1.0, 2.0, 4.0),
+    "lesion removed": (20.0, 40.0, 60.0),
+    "lesion added": (20.0, 40.0, 60.0),
+    "over-smoothed": (1.0, 2.0, 4.0),
+    "hallucinated": (0.25, 0.5, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FaultyScan:
+    """before: what was denoised, with the lesion where one was put in; after: what came back."""
+
+    before: Volume
+    after: Volume
+
+
+def faulty_scan(
+    before: Volume, faithful: Volume, fault: FaultName, size: float, generator: np.random.Generator
+) -> FaultyScan | None:
+    """The scan with one fault; None where there is no room for the lesion."""
+    if fault == "none":
+        return FaultyScan(before=before, after=faithful)
+    if fault == "identity":
+        return FaultyScan(before=before, after=before)
+    if fault.startswith("lesion"):
+        return _with_lesion(before, faithful, fault, size, generator)
+    return FaultyScan(before=before, after=faithful.with_voxels(_changed(before, faithful, fault, size)))
+
+
+def _changed(before: Volume, faithful: Volume, fault: FaultName, size: float) -> FloatArray:
+    voxels = faithful.voxels
+    if fault == "blur":
+        return np.asarray(ndimage.gaussian_filter(voxels, (size, size, 0)), np.float32)
+    if fault == "shift":
+        inside = body_mask(before.voxels, before.modality, before.padding)
+        return np.asarray(voxels + np.float32(size * _unit(before)) * inside, np.float32)
+    if fault == "over-smoothed":
+        return _flattened(before, size)
+    return _hallucinated(before, voxels, size)
+
+
+def _unit(before: Volume) -> float:
+    """1 HU, or 1 % of the mean tissue signal."""
+    if before.modality == "CT":
+        return 1.0
+    return 0.01 * float(before.voxels[tissue_mask(before.voxels, before.padding)].mean())
+
+
+def _flattened(before: Volume, size: float) -> FloatArray:
+    """Total variation of `size` times the noise: even areas become flat, edges stay."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    weight = size * noise_sigma(before.voxels, before.padding)
+    slices = [denoise_tv_chambolle(before.voxels[..., k], weight=weight) for k in range(before.voxels.shape[2])]
+    return np.stack(slices, axis=-1).astype(np.float32)
+
+
+def _hallucinated(before: Volume, voxels: FloatArray, size: float) -> FloatArray:
+    """Detail that belongs elsewhere: what the scan upside down shows beyond a smooth copy, clipped to what soft tissue
+    may have, in the tissue away from its edges."""
+    pixel = max(before.spacing_mm[:2])
+    wide = 5.0 / pixel
+    turned = voxels[:, ::-1]
+    detail = turned - ndimage.gaussian_filter(turned, (wide, wide, 0))
+    most = 60.0 * _unit(before)
+    inside = ndimage.uniform_filter(
+        ndimage.minimum_filter(tissue_mask(before.voxels, before.padding), (9, 9, 1)).astype(np.float32), (5, 5, 1)
+    )
+    return np.asarray(voxels + size * np.clip(detail, -most, most) * inside, np.float32)
+
+
+def _with_lesion(
+    before: Volume, faithful: Volume, fault: FaultName, size: float, generator: np.random.Generator
+) -> FaultyScan | None:
+    found = place_lesions(
+        before.voxels, before.spacing_mm, generator=generator, count=1, diameters_mm=(LESION_MM, LESION_MM),
+        contrasts=(size * _unit(before),) * 2, padding=before.padding, shape="disc",
+    )  # fmt: skip
+    if not found:
+        return None
+    lesion = draw_lesions(_shape(before.voxels), before.spacing_mm, [Lesion(
+        centre=found[0].centre, diameter_mm=LESION_MM, contrast=found[0].contrast, blur_mm=found[0].blur_mm,
+        shape="disc",
+    )])  # fmt: skip
+    if fault == "lesion removed":
+        return FaultyScan(before=before.with_voxels(before.voxels + lesion), after=faithful)
+    return FaultyScan(before=before, after=faithful.with_voxels(faithful.voxels + lesion))
+
+
+def _shape(voxels: npt.NDArray[np.float32]) -> tuple[int, int, int]:
+    i, j, k = voxels.shape
+    return i, j, k

@@ -1,0 +1,98 @@
+"""`medn2n benchmark gates`: what the gates of one scan catch of faults in a known size, and what they fail wrongly.
+
+Each scan is denoised by the shipped model of its modality; every fault of `core.gate_faults` is then built on it, and
+the gates' figures are kept, so that one run gives the rates at the limits and the whole ROC of each gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medn2n.core.gate_faults import SIZES, FaultName, faulty_scan
+from medn2n.core.gates import Limits, gates
+from medn2n.core.scan_proof import scan_proof
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError
+from medn2n.formats.scan import load_series
+from medn2n.log import keyed_id, logger
+from medn2n.stages.folder_to_catalogue import catalogue
+from medn2n.stages.volume_to_denoised import Denoiser
+
+SLICES = 4
+NAMES = ("numbers", "sharpness", "structure", "noise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCase:
+    """One fault on one scan. excess: of each gate, the figure over its limit (standard errors taken off); above 1 it
+    fails, NaN where it could not be measured."""
+
+    scan: str
+    modality: str
+    fault: FaultName
+    size: float
+    excess: dict[str, float]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any gate says no."""
+        return any(value > 1 for value in self.excess.values())
+
+
+def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> tuple[GateCase, ...]:
+    """Every fault in every size on the middle slices of each series below `scans`."""
+    cases: list[GateCase] = []
+    denoisers: dict[str, Denoiser] = {}
+    for number, series in enumerate(catalogue(scans, modality=modality).without_photographs()):
+        try:
+            volume = load_series(series, root=scans if scans.is_dir() else scans.parent, modality=modality)
+        except InputError:
+            continue
+        if not volume.modality or min(volume.voxels.shape[:2]) < 48:
+            continue
+        middle = middle_slices(volume)
+        name = middle.modality.lower()
+        denoisers.setdefault(name, Denoiser.load(name))
+        faithful = denoisers[name](middle)
+        cases += _cases(middle, faithful, keyed_id(series.id, "s"), np.random.default_rng((seed, number)))
+        logger.info("%s: every fault built and judged", series.id)
+    return tuple(cases)
+
+
+def _cases(before: Volume, faithful: Volume, scan: str, generator: np.random.Generator) -> list[GateCase]:
+    done = []
+    for fault, sizes in SIZES.items():
+        for size in sizes:
+            built = faulty_scan(before, faithful, fault, size, generator)
+            if built is None:
+                continue
+            found = gates(scan_proof(built.before, built.after), Limits())
+            excess = {gate.name: gate.excess for gate in found}
+            done.append(GateCase(scan=scan, modality=before.modality, fault=fault, size=size, excess=excess))
+    return done
+
+
+def middle_slices(volume: Volume) -> Volume:
+    """The SLICES middle slices of a volume's first frame."""
+    frame = [part if part is None or part.ndim == 3 else part[..., 0] for part in (volume.voxels, volume.padding)]
+    start = max(0, (volume.voxels.shape[2] - SLICES) // 2)
+    voxels, padding = (
+        None if part is None else np.ascontiguousarray(part[..., start : start + SLICES]) for part in frame
+    )
+    assert voxels is not None
+    return Volume(voxels=voxels, affine=volume.affine, unit=volume.unit, modality=volume.modality, padding=padding)
+
+
+def area_under_roc(cases: Sequence[GateCase], gate: str, fault: FaultName, size: float) -> float:
+    """How often the gate's figure is larger under the fault than on the faithful copy of some scan; ½ tells nothing."""
+    faulty = np.array([case.excess[gate] for case in cases if case.fault == fault and case.size == size])
+    faithful = np.array([case.excess[gate] for case in cases if case.fault == "none"])
+    faulty, faithful = faulty[np.isfinite(faulty)], faithful[np.isfinite(faithful)]
+    if not len(faulty) or not len(faithful):
+        return float("nan")
+    more = (faulty[:, None] > faithful).mean() + 0.5 * (faulty[:, None] == faithful).mean()
+    return float(more)
