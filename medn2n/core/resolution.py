@@ -104,14 +104,13 @@ def task_transfer(
 ) -> TaskTransfer:
     """TTF of an insert that goes through all K slices (or repeats) of (I,J,K) voxels.
 
-    Every pixel within `reach_mm` of the edge (10 pixels, or 0.9 of the radius) is one sample of the edge spread at its
-    distance from the centre; the spread is averaged in bins a fifth of a pixel wide and differentiated, and the size of
-    the Fourier transform of that line spread is the TTF. Nothing is smoothed or forced to be monotone: the line spread
-    is tapered only beyond half the reach (the usual Hann window blurs by itself), the bins' own transfer is divided
-    out, and √(r/R) makes the line spread of a circle that of a straight edge (the TTF within 0.005 where the radius is
-    five widths of the blur or more; 0.02 at four). TG-233 asks for a contrast of 15 times the noise over √K; with less
-    the intervals widen, and below 3 times both figure and interval mean little. Raises ValueError where the edge lies
-    outside the image.
+    Every pixel within `reach_mm` of the edge (10 pixels, or 0.9 of the radius) is a sample of the edge spread, averaged
+    in bins a fifth of a pixel wide and differentiated; the size of the Fourier transform of that line spread is the
+    TTF. Nothing is smoothed or made monotone: the line spread is tapered beyond half the reach only (the usual Hann
+    window blurs by itself), the bins' own transfer is divided out, and √(r/R) makes a circle's line spread that of a
+    straight edge (the TTF within 0.005 where the radius is five widths of the blur or more; 0.02 at four). TG-233 asks
+    for a contrast of 15 times the noise over √K; below 3 times both figure and interval mean little. Raises ValueError
+    where the edge lies outside the image.
     """
     pixel = float(np.sqrt(np.prod(spacing_mm)))
     reach = reach_mm or min(0.9 * insert.radius_mm, REACH_PIXELS * pixel)
