@@ -78,13 +78,16 @@ def _cases(before: Volume, faithful: Volume, scan: str, generator: np.random.Gen
 
 def middle_slices(volume: Volume) -> Volume:
     """The SLICES middle slices of a volume's first frame."""
-    frame = [part if part is None or part.ndim == 3 else part[..., 0] for part in (volume.voxels, volume.padding)]
     start = max(0, (volume.voxels.shape[2] - SLICES) // 2)
-    voxels, padding = (
-        None if part is None else np.ascontiguousarray(part[..., start : start + SLICES]) for part in frame
+    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
+    padding = volume.padding if volume.padding is None or volume.padding.ndim == 3 else volume.padding[..., 0]
+    return Volume(
+        voxels=np.ascontiguousarray(voxels[..., start : start + SLICES]),
+        affine=volume.affine,
+        unit=volume.unit,
+        modality=volume.modality,
+        padding=None if padding is None else padding[..., start : start + SLICES],
     )
-    assert voxels is not None
-    return Volume(voxels=voxels, affine=volume.affine, unit=volume.unit, modality=volume.modality, padding=padding)
 
 
 def area_under_roc(cases: Sequence[GateCase], gate: str, fault: FaultName, size: float) -> float:

@@ -19,6 +19,7 @@ from medn2n.config import OWN_NETWORKS, Recipe
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.precision import precision_on
 from medn2n.core.samples import PairedSamples
+from medn2n.core.scope import noise_traits
 from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.volume import UNITS
 from medn2n.engines.export import export_openvino
@@ -130,14 +131,32 @@ def _write_engine(trained: Trained, recipe: Recipe, path: Path) -> None:
 
 
 def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
-    """Noise range in network units."""
+    """Noise range in network units; the rest from the scans' grids and headers, where the manifest tells them."""
     low, high = np.percentile(_noise_shares(cases, recipe), [5, 95])
+    seen = origin.acquisitions
     return Scope(
         unit=UNITS[recipe.modality],
         groups=origin.groups,
         subjects=origin.subjects,
         noise_share=(float(low), float(high)),
+        texture=None if recipe.modality == "PHOTO" else _textures(cases),
+        pixel_mm=_range([one.pixel_mm for one in seen]),
+        slice_mm=_range([one.slice_mm for one in seen]),
+        field_t=tuple(sorted({one.field_t for one in seen if one.field_t})),
+        kernels=tuple(sorted({one.kernel for one in seen if one.kernel})),
     )
+
+
+def _range(values: list[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if values else None
+
+
+def _textures(cases: list[Case]) -> tuple[float, float]:
+    """Lowest and highest, without the outermost twentieths, as `core.scope` measures them in a scan."""
+    chosen = cases[:: max(1, len(cases) // SCOPE_SAMPLES)]
+    found = [noise_traits(case.image[0].numpy(), 1.0)[1] for case in chosen]
+    low, high = np.percentile(found, [5, 95])
+    return float(low), float(high)
 
 
 def _noise_shares(cases: list[Case], recipe: Recipe) -> list[float]:

@@ -66,8 +66,8 @@ def out_of_scope(scan: ScanTraits, seen: Seen) -> list[str]:
     low, high = seen.texture or (-1.0, 1.0)
     if not low - TEXTURE_REACH <= scan.texture <= high + TEXTURE_REACH:
         found.append(
-            f"noise of neighbouring pixels correlates by {scan.texture:.2f}, trained on {low:.2f} to {high:.2f} (another "
-            "kernel or filter)"
+            f"noise of neighbouring pixels correlates by {scan.texture:.2f}, trained on {low:.2f} to {high:.2f} "
+            "(another kernel or filter)"
         )
     if seen.field_t and scan.field_t and not any(_same_field(scan.field_t, known) for known in seen.field_t):
         found.append(f"field of {scan.field_t:g} T, trained on {', '.join(f'{known:g}' for known in seen.field_t)} T")

@@ -31,12 +31,19 @@ class _Strict(BaseModel):
 
 
 class Scope(_Strict):
-    """What the model has seen, so that a scan outside can be told. noise_sigma: in the unit of `unit`."""
+    """What the model has seen, so that a scan outside can be told (`core.scope`). texture: correlation of the noise
+    between neighbouring pixels; it, edge of a pixel and step of slices as (lowest, highest). field_t, kernels: that the
+    headers named. None and empty where not known."""
 
     unit: Unit
     groups: int
     subjects: int
     noise_share: tuple[float, float] = Field(description="noise σ over scale, 5th and 95th percentile of training")
+    texture: tuple[float, float] | None = None
+    pixel_mm: tuple[float, float] | None = None
+    slice_mm: tuple[float, float] | None = None
+    field_t: tuple[float, ...] = ()
+    kernels: tuple[str, ...] = ()
 
 
 class ModelInfo(_Strict):

@@ -21,6 +21,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats.reference import ScanReference
 
 if TYPE_CHECKING:
+    from medn2n.core.catalogue import Series
     from medn2n.core.repeat_alignment import Match
 
 SCHEMA: Literal["medn2n.manifest/1"] = "medn2n.manifest/1"
@@ -107,7 +108,8 @@ class Group(_Strict):
     image: scan references relative to the manifest's data root. truth: a reference without noise, where one exists
     (simulation). subject: keyed id; no subject is in two splits. sha256: one a file named by `image`, in the same
     order. noise_sigma: known noise level of each scan in its unit, where it was simulated. corrections: one for each
-    scan, in the same order, the reference's being the identity; empty where there is nothing to correct.
+    scan, in the same order, the reference's being the identity; empty where there is nothing to correct. acquisition:
+    of the first scan; None where nobody looked.
     """
 
     group: str
@@ -200,12 +202,13 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
-    """As the file holds it: a group without corrections does not name them, as before there were any."""
+    """As the file holds it: what a group does not have it does not name, as before there was any of it."""
     data = manifest.model_dump(mode="json", by_alias=True)
     for split in ("training", "validation", "test"):
         for group in data[split]:
-            if not group["corrections"]:
-                del group["corrections"]
+            for key in ("corrections", "acquisition"):
+                if not group[key]:
+                    del group[key]
     return data
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medn2n.config import Recipe
 from medn2n.core.cases import CaseSet
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.case_cache import join, read_cases, read_extra
-from medn2n.formats.manifest import Manifest, manifest_hash
+from medn2n.formats.manifest import Acquisition, Manifest, manifest_hash
 
 
 class _Strict(BaseModel):
@@ -37,12 +37,14 @@ class Source(_Strict):
 
 
 class Origin(_Strict):
-    """What a model card says of the manifest. groups: that the training split holds for the recipe's modality."""
+    """What a model card says of the manifest. groups: that the training split holds for the recipe's modality.
+    acquisitions: theirs, each kind once."""
 
     manifest_sha256: str
     groups: int
     subjects: int
     sources: list[Source]
+    acquisitions: list[Acquisition] = Field(default_factory=list)
 
 
 class PreparedMark(_Strict):
@@ -81,6 +83,7 @@ def origin_of(manifest: Manifest, recipe: Recipe) -> Origin:
         groups=len(groups),
         subjects=len({group.subject for group in groups}),
         sources=[Source(source=source, licence=licence, subject=subject) for source, licence, subject in known],
+        acquisitions=list(dict.fromkeys(group.acquisition for group in groups if group.acquisition)),
     )
 
 

@@ -2,9 +2,8 @@
 
 Candidates come from headers and geometry (`medn2n.core.pairing_rules`, `medn2n.core.frames`) or from the user's
 declaration, never from file names. Each candidate is then checked on voxels (`medn2n.core.pair_check`) against one
-scan of its group. Kept is what is fit, or becomes so by a gain, an offset and a rigid motion, which are written into
-the manifest for training to make up for (`medn2n.core.repeat_groups.matched`). Left out, with its reason, is what is
-unfit, or of unproven independence.
+scan of its group. Kept is what is fit, or becomes so by a gain, an offset and a rigid motion, which the manifest holds
+for training (`medn2n.core.repeat_groups.matched`). Left out, with its reason, is what is unfit, or unproven.
 
 Scans are taken in the order of their content's sha256, so neither names nor the order of files change the result.
 A bare NIfTI has no patient: unless its path holds a BIDS subject or it is declared, its subject is what it shows,
@@ -40,7 +39,7 @@ from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
 from medn2n.formats.gradients import read_gradients
-from medn2n.formats.manifest import Group, Manifest, PairCheck, corrections, named_modality
+from medn2n.formats.manifest import Group, Manifest, PairCheck, acquisition_of, corrections, named_modality
 from medn2n.formats.reference import ScanReference, without_frame
 from medn2n.formats.series_contents import SeriesContents
 from medn2n.log import keyed_id
@@ -179,6 +178,7 @@ class _Search:
             licence=licence,
             check=check,
             corrections=corrections(item.match for item in group.scans),
+            acquisition=acquisition_of(first),
         )
         outcome: Outcome = "alone" if check.verdict == "unchecked" else check.verdict
         self.decisions.append(
