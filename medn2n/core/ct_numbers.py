@@ -1,0 +1,157 @@
+"""What denoising did to the numbers themselves: CT numbers by tissue, MR signal by brightness, before and after.
+
+A denoiser should leave the mean of a tissue as it was. The regions are found on a smoothed copy of the scan before,
+and a voxel counts only where all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
+are sampled: evenly spread slices, 1.2 million voxels at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.noise import patches, tissue_mask
+
+Array = npt.NDArray[Any]
+BoolArray = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
+
+# Low and high end in HU. Air in lungs: below −950 (Gevenois et al., Am J Respir Crit Care Med 1996). Fat and muscle:
+# −190…−30 and −29…150 (Aubrey et al., Acta Physiol 2014); bone from 200, and contrast medium with it. What lies
+# between two regions is a mixture, and counts in neither.
+REGIONS_HU: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "air": (-np.inf, -950.0),
+        "lung": (-950.0, -500.0),
+        "fat": (-190.0, -30.0),
+        "soft tissue": (-30.0, 150.0),
+        "bone": (200.0, np.inf),
+    }
+)
+BRIGHTNESS = ("background", "dark", "middle", "bright")
+REACH = 2  # pixels on each side that must be of the same region
+MOST_VOXELS = 1_200_000
+FEWEST_VOXELS = 200
+PATCH = 12  # pixels; noise of different patches is taken as independent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionNumbers:
+    """One region before and after, in the scan's unit. before, after: means; their errors: standard errors from how
+    the means of 12×12 patches differ, which the anatomy's own variety widens. median_before, median_after. shift: mean
+    of after − before, with its standard error, in which the anatomy cancels. voxels: how many counted."""
+
+    region: str
+    voxels: int
+    before: float
+    before_error: float
+    after: float
+    after_error: float
+    median_before: float
+    median_after: float
+    shift: float
+    shift_error: float
+
+    @property
+    def share(self) -> float:
+        """after / before: what an MR signal kept of itself; 1 where there was none."""
+        return self.after / self.before if self.before else 1.0
+
+
+def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
+    """Air, lung, fat, soft tissue and bone of a CT in HU, (I,J,K); regions of fewer than 200 voxels are left out."""
+    first, second, usable = _sampled(before, after, padding)
+    labels = ct_regions(_smooth(first, usable))
+    return _compared(tuple(REGIONS_HU), labels, first, second, usable)
+
+
+def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
+    """Background and the dark, middle and bright third of the tissue of an MR scan, (I,J,K)."""
+    first, second, usable = _sampled(before, after, padding)
+    smooth = _smooth(first, usable)
+    tissue = tissue_mask(first, ~usable, dark=True) & usable
+    labels = np.ones(first.shape, np.uint8)
+    if tissue.any():
+        thirds = np.quantile(smooth[tissue], [1 / 3, 2 / 3])
+        labels[tissue] = 2 + np.searchsorted(thirds, smooth[tissue])
+    return _compared(BRIGHTNESS, labels, first, second, usable)
+
+
+def ct_regions(voxels: Array) -> Labels:
+    """(I,J,K) uint8: 1 to 5 in the order of REGIONS_HU, 0 between them. voxels: HU without noise, or smoothed."""
+    labels = np.zeros(voxels.shape, np.uint8)
+    for number, (low, high) in enumerate(REGIONS_HU.values(), start=1):
+        labels[(voxels > low) & (voxels <= high)] = number
+    return labels
+
+
+def away_from_edges(labels: Labels) -> BoolArray:
+    """True where all in-plane neighbours within REACH pixels, corners too, have the voxel's own label."""
+    from scipy import ndimage
+
+    size = (2 * REACH + 1, 2 * REACH + 1, 1)
+    return np.asarray(ndimage.minimum_filter(labels, size) == ndimage.maximum_filter(labels, size))
+
+
+def _sampled(before: Array, after: Array, padding: BoolArray | None) -> tuple[Array, Array, BoolArray]:
+    """Evenly spread slices of both, and where they hold a measured number."""
+    count = before.shape[2]
+    number = max(1, min(count, MOST_VOXELS // max(1, before[..., 0].size)))
+    chosen = (np.arange(number) * 2 + 1) * count // (2 * number)
+    first, second = (np.ascontiguousarray(scan[..., chosen], dtype=np.float32) for scan in (before, after))
+    usable = np.isfinite(first) & np.isfinite(second)
+    return first, second, usable if padding is None else usable & ~padding[..., chosen]
+
+
+def _smooth(voxels: Array, usable: BoolArray) -> Array:
+    """Means over 5×5 pixels in plane; what is not measured takes the lowest measured value."""
+    from scipy import ndimage
+
+    filled = voxels
+    if not usable.all():
+        filled = np.where(usable, voxels, voxels[usable].min() if usable.any() else 0).astype(np.float32)
+    return np.asarray(ndimage.uniform_filter(filled, (2 * REACH + 1, 2 * REACH + 1, 1), mode="nearest"))
+
+
+def _compared(
+    names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray
+) -> tuple[RegionNumbers, ...]:
+    counted = labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8)))
+    found = []
+    for number, name in enumerate(names, start=1):
+        keep = counted == number
+        if np.count_nonzero(keep) >= FEWEST_VOXELS:
+            found.append(_region(name, keep, before[keep].astype(np.float64), after[keep].astype(np.float64)))
+    return tuple(found)
+
+
+def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNumbers:
+    member, count = patches(keep, PATCH)
+    sizes = np.bincount(member, minlength=count).astype(np.float64)
+
+    def mean(values: Array) -> tuple[float, float]:
+        sums = np.bincount(member, weights=values, minlength=count)
+        middle = float(values.mean())
+        filled = sizes > 0
+        number = int(np.count_nonzero(filled))
+        spread = float(np.sum((sums - middle * sizes)[filled] ** 2)) * number / max(number - 1, 1)
+        return middle, float(np.sqrt(spread)) / len(values) if number > 1 else float("nan")
+
+    (old, old_error), (new, new_error), (shift, error) = mean(before), mean(after), mean(after - before)
+    return RegionNumbers(
+        region=name,
+        voxels=len(before),
+        before=old,
+        before_error=old_error,
+        after=new,
+        after_error=new_error,
+        median_before=float(np.median(before)),
+        median_after=float(np.median(after)),
+        shift=shift,
+        shift_error=error,
+    )
