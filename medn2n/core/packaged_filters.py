@@ -11,6 +11,7 @@ A package is loaded when its filter first runs; who asks for a filter looks firs
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -23,6 +24,7 @@ from medn2n.errors import InputError
 
 FEWEST_FRAMES = 5  # a PCA of fewer has no components left that hold noise alone
 PLACES = 5  # MP-PCA compares 5×5 places in a slice, and 5 slices where there are as many
+CLEAR = 50.0  # noise levels from zero: nearer, its Wiener stage draws means to zero; farther, its rounding moves them
 BEYOND = 5  # DenoiseImage takes what lies outside a scan for zero: mirrored pixels for its search and patch radii
 
 
@@ -38,28 +40,57 @@ def noise_spectrum(kernel: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np
     return np.asarray(np.abs(np.fft.fft2(cut, shape)) ** 2 * (shape[0] * shape[1]))
 
 
-def _bm3d(voxels: FloatArray, strength: float, noise: ScanNoise) -> Picture:
-    from bm3d import bm3d
+def _numpy_with_trapz() -> types.ModuleType:
+    """numpy as bm4d 4.2.5 (and bm3d through it) expects it where noise has a spectrum: with `trapz`, which numpy 2.4
+    took away in favour of `trapezoid`."""
+    old = types.ModuleType("numpy")
+    old.__dict__.update(np.__dict__)
+    if hasattr(np, "trapezoid"):
+        old.__dict__["trapz"] = np.trapezoid
+    return old
 
+
+def _bm3d(voxels: FloatArray, strength: float, noise: ScanNoise) -> Picture:
+    """Mäkinen et al. 2020, slice by slice."""
+    import bm4d as inner
+    from bm3d import bm3d
+    from bm3d.profiles import BM3DProfile
+
+    inner.np = _numpy_with_trapz()
+    profile = BM3DProfile()
+    profile.num_threads = 1  # with more, two runs differ
     if strength * noise.sigma <= 0:
         return voxels
     told: Picture | float = strength * noise.sigma
     if noise.kernel is not None:
         told = strength**2 * noise_spectrum(noise.kernel, voxels.shape[:2])
-    return np.stack([np.asarray(bm3d(voxels[..., k].astype(float), told)) for k in range(voxels.shape[2])], axis=-1)
+    lift = _lift(voxels, strength, noise)
+    slices = [np.asarray(bm3d(voxels[..., k] + lift, told, profile)) for k in range(voxels.shape[2])]
+    return np.stack(slices, axis=-1) - lift
 
 
 def _bm4d(voxels: FloatArray, strength: float, noise: ScanNoise) -> Picture:
-    """The spectrum holds for each slice, and slices are taken as independent."""
-    from bm4d import bm4d
+    """Maggioni et al. 2013. The spectrum holds for each slice, and slices are taken as independent."""
+    import bm4d as inner
+    from bm4d.profiles import BM4DProfile, BM4DProfile2D
 
+    inner.np = _numpy_with_trapz()
+    profile = BM4DProfile() if voxels.shape[2] >= 5 else BM4DProfile2D()  # as its authors choose
+    profile.num_threads = 1  # with more, two runs differ
     if strength * noise.sigma <= 0:
         return voxels
     told: Picture | float = strength * noise.sigma
     if noise.kernel is not None:
         plane = noise_spectrum(noise.kernel, voxels.shape[:2]) * voxels.shape[2]
         told = strength**2 * np.repeat(plane[..., None], voxels.shape[2], axis=2)
-    return np.asarray(bm4d(voxels.astype(float), told)).reshape(voxels.shape)
+    lift = _lift(voxels, strength, noise)
+    return np.asarray(inner.bm4d(voxels + lift, told, profile)).reshape(voxels.shape) - lift
+
+
+def _lift(voxels: FloatArray, strength: float, noise: ScanNoise) -> np.float64:
+    """What is added first and taken off last. Block matching shrinks a block's mean too where that is not far above
+    the noise, so water at 0 HU would lose its contrast."""
+    return np.float64(CLEAR * strength * noise.sigma - float(voxels.min()))
 
 
 def _marchenko_pastur(voxels: FloatArray, strength: float, _noise: ScanNoise) -> Picture:
@@ -108,7 +139,7 @@ def _adaptive_means(voxels: FloatArray, strength: float, noise: ScanNoise) -> Pi
     return np.asarray(found[BEYOND:-BEYOND, BEYOND:-BEYOND]) + lowest
 
 
-_NOISE_LEVELS = (0.7, 1.0, 1.4, 2.0)
+_NOISE_LEVELS = (0.7, 1.0, 1.4, 2.0, 2.8)  # a flat block shows less than all of a smooth kernel's noise
 _ROWS: tuple[Filter, ...] = (
     Filter(name="bm3d", label="BM3D", on_scan=_bm3d, strengths=_NOISE_LEVELS, default=1.0, meaning=SIGMAS,
            told="spectrum", whole=True, package="bm3d"),
