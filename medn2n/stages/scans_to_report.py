@@ -63,10 +63,8 @@ def evaluate(
     filters, left_out = _filters(baselines)
     split = _checked(manifest, split, denoisers, filters)
     groups: list[Group] = getattr(manifest, split)
-    tuning: dict[str, Tuning] = {
-        modality: _tuned(manifest, split, modality, filters, root, load)
-        for modality in sorted({group.modality for group in groups})
-    }
+    modalities = sorted({group.modality for group in groups})
+    tuning: dict[str, Tuning] = {one: _tuned(manifest, split, one, filters, root, load) for one in modalities}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
     scores, examples = _score_groups(groups, methods, root, load, progress)
     result = Evaluation(
