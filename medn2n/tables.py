@@ -150,9 +150,9 @@ def decision_lines(manifest: Manifest, decisions: Sequence[Decision]) -> str:
 
 
 def evaluation_table(result: Evaluation) -> str:
-    """Mean figures of every method, by modality and question."""
-    names = sorted({name for summary in result.summaries for name in summary.figures})
-    rows = [("modality", "judged by", "method", "scans", *names)]
+    """Mean figures of every method, by modality and question, and what it costs a scan."""
+    names = sorted({name for summary in result.summaries for name in summary.figures if "/" not in name})
+    rows = [("modality", "judged by", "method", "scans", *names, "seconds", "MB")]
     rows += [
         (
             summary.modality,
@@ -160,10 +160,17 @@ def evaluation_table(result: Evaluation) -> str:
             summary.method,
             str(summary.groups),
             *(_number(summary.figures.get(name)) for name in names),
+            _number(summary.seconds),
+            "–" if summary.peak_bytes is None else f"{summary.peak_bytes / 1e6:.0f}",
         )
         for summary in result.summaries
     ]
-    return aligned(rows, right=range(3, len(rows[0]))) if result.summaries else "Nothing was evaluated."
+    if not result.summaries:
+        return "Nothing was evaluated."
+    table = aligned(rows, right=range(3, len(rows[0])))
+    if result.left_out:
+        table += f"\nNot installed, left out: {', '.join(result.left_out)} (pip install 'medn2n[baselines]')."
+    return table
 
 
 def models_table(bundles: Sequence[Bundle]) -> str:

@@ -139,7 +139,6 @@ def evaluate_models(
     device: str = "auto",
 ) -> Evaluation:
     """Score models (names or folders; "auto" = the shipped one of each modality) and baselines on a manifest."""
-    from medn2n.core.classical import FILTERS
     from medn2n.stages.scans_to_report import evaluate
     from medn2n.stages.volume_to_denoised import Denoiser
 
@@ -157,12 +156,11 @@ def evaluate_models(
             denoisers["medn2n"] = by_modality
         else:
             denoisers[Path(name).name] = Denoiser.load(name, device=device)
-    names = list(FILTERS) if list(baselines) == ["all"] else list(baselines)
     return evaluate(
         manifest,
         data_root(manifest, manifest_path),
         denoisers=denoisers,
-        baselines=names,
+        baselines=baselines,
         output=output,
         split=split,
         progress=logger.info,

@@ -15,10 +15,11 @@ from scipy import ndimage
 
 from medn2n import batch
 from medn2n.core import ct_physics
-from medn2n.core.classical import FILTERS, TuningCase, tune
+from medn2n.core.classical import FILTERS
 from medn2n.core.evaluation import single_scan_figures
 from medn2n.core.metrics import psnr
 from medn2n.core.noise import noise_sigma
+from medn2n.core.tuning import TuningCase, tune
 from medn2n.core.volume import Volume
 from medn2n.formats.bundle_dir import read_bundle, shipped_models
 from medn2n.formats.manifest import manifest_hash, read_manifest

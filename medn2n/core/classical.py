@@ -1,50 +1,111 @@
-"""The classical filters that a trained network has to beat, and their fair tuning.
+"""The classical filters that a trained network has to beat.
 
-Every filter takes (I,J,K) or (I,J) float32 in any unit and works slice by slice along the last axis. Its
-strength is relative: the smoothing filters count it in pixels, the others in multiples of the scan's noise
-level σ, so that a strength chosen on one scan carries over to another.
+Every filter takes (I,J,K) or (I,J) float32 in any unit; these five work slice by slice along the last axis
+(`medn2n.core.packaged_filters` holds those that come with other packages, and all of them by name). A strength is
+relative: the smoothing filters count it in pixels, the others in multiples of the scan's noise level σ, so that one
+chosen on one scan (`medn2n.core.tuning`) carries over to another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.metrics import Mask, Window, mse
-from medn2n.core.volume import FloatArray
+from medn2n.core.noise import is_magnitude, noise_sigma
+from medn2n.core.noise_texture import noise_kernel
+from medn2n.core.volume import FloatArray, Volume
 
 Picture = npt.NDArray[Any]
 SliceFilter = Callable[[Picture, float, float], Picture]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanNoise:
+    """What a filter is told of a scan's noise. sigma: standard deviation in the scan's unit. kernel: (S,S) from
+    `noise_texture.noise_kernel`, None for white noise. rician: the scan is the magnitude of a complex image."""
+
+    sigma: float
+    kernel: FloatArray | None = None
+    rician: bool = False
+
+
+ScanFilter = Callable[[FloatArray, float, ScanNoise], Picture]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """One filter. on_slice(picture (I,J), strength, sigma) → picture; strengths: the grid that `tune`
-    searches, ascending; default: what is used where nothing can be tuned on; meaning: what the strength
-    counts."""
+    """One filter. on_scan(voxels (I,J,K), strength, noise) → voxels; strengths: the grid that `tune` searches,
+    ascending; default: what is used where nothing can be tuned on; meaning: what the strength counts. told: what of
+    the noise it is given. whole: it looks across slices, or is slow, and is tuned on one small block. series: it
+    takes (I,J,K,T) as one. package: what must be installed for it."""
 
     name: str
     label: str
-    on_slice: SliceFilter
+    on_scan: ScanFilter
     strengths: tuple[float, ...]
     default: float
     meaning: str
+    told: Literal["nothing", "level", "spectrum"] = "level"
+    whole: bool = False
+    series: bool = False
+    package: str = ""
 
-    def __call__(self, voxels: FloatArray, strength: float, sigma: float) -> FloatArray:
-        """The filtered scan: float32, the shape of `voxels`. sigma: noise standard deviation in the scan's
-        unit."""
+    def __call__(self, voxels: FloatArray, strength: float, noise: float | ScanNoise) -> FloatArray:
+        """The filtered scan: float32, the shape of `voxels`; (I,J,K,T) frame by frame where the filter takes no
+        series. noise: of the scan; a number stands for white noise of that standard deviation."""
+        told = noise if isinstance(noise, ScanNoise) else ScanNoise(sigma=float(noise))
         source = np.array(voxels, dtype=np.float32)
         if source.ndim == 2:
-            return np.asarray(self.on_slice(source, strength, sigma), dtype=np.float32)
-        for index in np.ndindex(source.shape[2:]):
-            source[(..., *index)] = self.on_slice(np.ascontiguousarray(source[(..., *index)]), strength, sigma)
-        return source
+            return self(source[..., None], strength, told)[..., 0]
+        if source.ndim == 4 and not self.series:
+            for frame in range(source.shape[3]):
+                source[..., frame] = self.on_scan(np.ascontiguousarray(source[..., frame]), strength, told)
+            return source
+        return np.asarray(self.on_scan(source, strength, told), dtype=np.float32)
+
+
+def noise_told(filter_: Filter, voxels: FloatArray) -> ScanNoise:
+    """What `filter_` is to be told of the noise of (I,J,K) voxels, and no more, since measuring takes time."""
+    if filter_.told == "nothing":
+        return ScanNoise(sigma=0.0, rician=is_magnitude(voxels))
+    kernel = noise_kernel(voxels) if filter_.told == "spectrum" else None
+    sigma = noise_sigma(voxels) if kernel is None else float(np.sqrt(np.sum(kernel.astype(np.float64) ** 2)))
+    return ScanNoise(sigma=sigma, kernel=kernel, rician=is_magnitude(voxels))
+
+
+def filter_volume(volume: Volume, filter_: Filter, strength: float) -> Volume:
+    """The filtered scan, its noise measured on itself. Padding is filled with the lowest measured value for the
+    filter, and put back."""
+    filled, padding = without_padding(volume), volume.padding
+    filtered = filter_(filled, strength, noise_told(filter_, filled))
+    if padding is not None:
+        filtered[padding] = volume.voxels[padding]
+    return volume.with_voxels(filtered)
+
+
+def without_padding(volume: Volume) -> FloatArray:
+    """The scan's voxels, its padding at the lowest measured value."""
+    if volume.padding is None or not volume.padding.any() or volume.padding.all():
+        return volume.voxels
+    filled = volume.voxels.copy()
+    filled[volume.padding] = volume.voxels[~volume.padding].min()
+    return filled
+
+
+def slice_by_slice(on_slice: SliceFilter) -> ScanFilter:
+    """A filter of scans from one of pictures: on_slice(picture (I,J), strength, sigma) → picture."""
+
+    def on_scan(voxels: FloatArray, strength: float, noise: ScanNoise) -> Picture:
+        slices = [on_slice(np.ascontiguousarray(voxels[..., k]), strength, noise.sigma) for k in range(voxels.shape[2])]
+        return np.stack(slices, axis=-1)
+
+    return on_scan
 
 
 def _gaussian(picture: Picture, strength: float, _sigma: float) -> Picture:
@@ -101,62 +162,34 @@ def _wavelet(picture: Picture, strength: float, sigma: float) -> Picture:
     return np.asarray(total + coarse)
 
 
-def _grid(low: float, high: float, steps: int) -> tuple[float, ...]:
+def grid(low: float, high: float, steps: int) -> tuple[float, ...]:
+    """`steps` strengths from low to high, each the same ratio above the last."""
     ratio = math.log(high / low) / (steps - 1)
     return tuple(round(low * math.exp(ratio * step), 4) for step in range(steps))
 
 
 _PIXELS = "standard deviation in pixels"
 _EDGE = "edge in pixels"
-_SIGMAS = "multiples of the noise level"
+SIGMAS = "multiples of the noise level"
 _ROWS: tuple[tuple[str, str, SliceFilter, tuple[float, ...], float, str], ...] = (
-    ("gaussian", "Gaussian", _gaussian, _grid(0.3, 3, 12), 0.8, _PIXELS),
+    ("gaussian", "Gaussian", _gaussian, grid(0.3, 3, 12), 0.8, _PIXELS),
     ("median", "Median", _median, (2, 3, 4, 5, 7), 3, _EDGE),
-    ("tv", "Total variation", _total_variation, _grid(0.2, 6, 13), 1.0, _SIGMAS),
-    ("nlm", "Non-local means", _non_local_means, _grid(0.2, 4, 11), 0.8, _SIGMAS),
-    ("wavelet", "Wavelet", _wavelet, _grid(0.3, 6, 13), 1.0, _SIGMAS),
+    ("tv", "Total variation", _total_variation, grid(0.2, 6, 13), 1.0, SIGMAS),
+    ("nlm", "Non-local means", _non_local_means, grid(0.2, 4, 11), 0.8, SIGMAS),
+    ("wavelet", "Wavelet", _wavelet, grid(0.3, 6, 13), 1.0, SIGMAS),
 )
 
 FILTERS: Mapping[str, Filter] = MappingProxyType(
     {
-        name: Filter(name=name, label=label, on_slice=apply, strengths=grid, default=default, meaning=meaning)
-        for name, label, apply, grid, default, meaning in _ROWS
+        name: Filter(
+            name=name,
+            label=label,
+            on_scan=slice_by_slice(apply),
+            strengths=strengths,
+            default=default,
+            meaning=meaning,
+            told="level" if meaning == SIGMAS else "nothing",
+        )
+        for name, label, apply, strengths, default, meaning in _ROWS
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuningCase:
-    """One noisy scan and what it should come near: the truth, or an independent repeat (whose noise adds the
-    same to every strength, so it ranks them as the truth does). sigma: noise level of
-    `noisy`. mask: voxels that count. window: clips both, for figures in a display window (never with a
-    repeat as target: clipping noise shifts its mean)."""
-
-    noisy: FloatArray
-    target: FloatArray
-    sigma: float
-    mask: Mask | None = None
-    window: Window | None = None
-
-
-def tune(filter_: Filter, cases: Sequence[TuningCase]) -> float:
-    """The strength from the filter's grid with the smallest mean squared error, each case weighed by 1/σ².
-
-    The search walks up the grid and stops after two strengths in a row that are worse than the best: the
-    error has one minimum in practice, and the strongest settings are the slowest.
-    """
-    if not cases:
-        return filter_.default
-    best, best_error, worse = filter_.default, math.inf, 0
-    for strength in filter_.strengths:
-        error = 0.0
-        for case in cases:
-            filtered = filter_(case.noisy, strength, case.sigma)
-            error += mse(case.target, filtered, case.mask, case.window) / max(case.sigma, 1e-12) ** 2
-        if error < best_error:
-            best, best_error, worse = strength, error, 0
-        else:
-            worse += 1
-            if worse == 2:
-                break
-    return best

@@ -1,4 +1,4 @@
-"""What one denoised scan scores, and how the scores of many scans are summed up. Pure: scans in, figures out.
+"""What one denoised scan scores. Pure: scans in, figures out; `core.scores` sums up those of many scans.
 
 Three questions, by what a group of scans offers:
     truth     against a reference without noise
@@ -12,33 +12,30 @@ white (255 grey levels):
     rmse, bias           over all measured voxels (truth) or the body (repeats: rmse only), unwindowed
     share                error left over the noisy scan's own error (MSE ratio): 0 perfect, 1 nothing gained
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
+    ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
+    signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it
+    FIGURE/WINDOW, FIGURE/REGION/PART                     CT against a truth (`core.truth_figures`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
+from medn2n.core.ct_numbers import ct_numbers, mr_signal
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
+from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
 
-Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]
-NOISY = "noisy"
-FIGURES = (
-    "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
-)  # fmt: skip
 
 _SCALES = {"CT": 1.0, "PHOTO": 255.0}
 _WINDOWS = {"CT": SOFT_TISSUE_HU, "PHOTO": (0.0, 1.0)}  # after division by the scale
-# Larger is worse after this transform: what "worst" means for each figure.
-_COST = {"psnr_db": -1.0, "ssim": -1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,62 +84,6 @@ def _frame(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return voxels if voxels.ndim == 3 else voxels[..., 0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One method on one group. group, subject: keyed ids. seconds: to denoise one scan. intervals: 95 %, by
-    figure."""
-
-    group: str
-    subject: str
-    modality: str
-    question: Question
-    method: str
-    figures: Mapping[str, float]
-    intervals: Mapping[str, Interval] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """One method over all groups that answer one question. Figures are means over groups; intervals (95 %)
-    come from resampling patients and are absent below three of them; worst: the worst group's figure."""
-
-    modality: str
-    question: Question
-    method: str
-    groups: int
-    subjects: int
-    figures: Mapping[str, float]
-    intervals: Mapping[str, Interval]
-    worst: Mapping[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """Strength of each classical filter for one modality, and on which scans it was chosen: "another split",
-    "the first scan evaluated" (in the filters' favour) or "default"."""
-
-    strengths: Mapping[str, float]
-    chosen_on: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
-    summaries: one a (modality, question, method); tuning: by modality. seed: of the resampling. report:
-    where its page was written, in the caller's words."""
-
-    manifest_sha256: str
-    split: str
-    seed: int
-    models: tuple[str, ...]
-    scores: tuple[Score, ...]
-    summaries: tuple[Summary, ...]
-    tuning: Mapping[str, Tuning]
-    report: str = ""
-
-
 def truth_scale(truth: FloatArray, modality: str) -> float:
     """What the figures are divided by: 1 for CT (HU), the truth's 99.9th percentile for MR, white for photographs."""
     if modality in _SCALES:
@@ -152,18 +93,22 @@ def truth_scale(truth: FloatArray, modality: str) -> float:
 
 
 def figures_with_truth(truth: Volume, noisy: Volume, denoised: Volume) -> dict[str, float]:
-    """psnr_db, ssim, rmse, bias of one scan against its truth, over all voxels that were measured."""
+    """psnr_db, ssim, rmse, bias of one scan against its truth, over all voxels that were measured; for CT also in the
+    clinical windows and by region."""
     scale = truth_scale(truth.voxels, noisy.modality)
     reference, test = truth.voxels / np.float32(scale), denoised.voxels / np.float32(scale)
     mask = None if noisy.padding is None else ~noisy.padding
     window = _WINDOWS.get(noisy.modality)
     data_range = None if window else 1.0
+    detail: dict[str, float] = {}
+    if noisy.modality == "CT":
+        detail = windowed_figures(reference, test, mask) | region_figures(reference, test, mask)
     return {
         "psnr_db": metrics.psnr(reference, test, data_range=data_range, mask=mask, window=window),
         "ssim": metrics.ssim(reference, test, data_range=data_range, mask=mask, window=window),
         "rmse": metrics.rmse(reference, test, mask),
         "bias": metrics.bias(reference, test, mask),
-    }
+    } | detail
 
 
 def figures_from_repeats(
@@ -197,49 +142,26 @@ def figures_from_repeats(
 
 
 def figures_alone(noisy: Volume, denoised: Volume, scale: float = 1.0) -> dict[str, float]:
-    """noise_before, noise_after, noise_left, mean_shift of one scan, divided by `scale`."""
+    """noise_before, noise_after, noise_left, mean_shift of one scan, divided by `scale`; and what became of its CT
+    numbers (HU) or MR signal."""
     found = single_scan_figures(noisy, denoised)
     return {
         "noise_before": found.noise_before / scale,
         "noise_after": found.noise_after / scale,
         "noise_left": found.noise_left,
         "mean_shift": found.mean_shift / scale,
-    }
+    } | _numbers(noisy, denoised)
 
 
-def summarise(scores: Sequence[Score], generator: np.random.Generator) -> tuple[Summary, ...]:
-    """One Summary for each (modality, question, method), in order of first appearance."""
-    keys = list(dict.fromkeys((score.modality, score.question, score.method) for score in scores))
-    return tuple(
-        _summary([one for one in scores if (one.modality, one.question, one.method) == key], generator) for key in keys
-    )
-
-
-def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary:
-    first = scores[0]
-    subjects = [score.subject for score in scores]
-    figures: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    worst: dict[str, float] = {}
-    for name in first.figures:
-        values = np.array([score.figures[name] for score in scores], dtype=np.float64)
-        figures[name] = float(values.mean())
-        sign = _COST.get(name, 1.0)
-        worst[name] = float(values[np.argmax(np.abs(values) if sign > 0 else -values)])
-        finite = bool(np.isfinite(values).all())
-        interval = metrics.bootstrap_mean(values, subjects, generator=generator) if finite else None
-        if interval:
-            intervals[name] = interval
-        elif len(scores) == 1 and name in first.intervals:
-            intervals[name] = first.intervals[name]
-    return Summary(
-        modality=first.modality,
-        question=first.question,
-        method=first.method,
-        groups=len(scores),
-        subjects=len(set(subjects)),
-        figures=figures,
-        intervals=intervals,
-        worst=worst,
-        seconds=float(np.mean([score.seconds for score in scores])),
-    )
+def _numbers(noisy: Volume, denoised: Volume) -> dict[str, float]:
+    padding = None if noisy.padding is None else _frame(noisy.padding)
+    scans = _frame(noisy.voxels), _frame(denoised.voxels), padding
+    if noisy.modality == "CT":
+        regions = ct_numbers(*scans)
+        return {f"ct_number_shift/{one.region}": one.shift for one in regions} | {
+            f"ct_number_shift_error/{one.region}": one.shift_error for one in regions
+        }
+    if noisy.modality == "MR":
+        regions = mr_signal(*scans)
+        return {f"signal_share/{one.region}": one.share for one in regions}
+    return {}

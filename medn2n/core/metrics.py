@@ -79,9 +79,19 @@ def ssim(
     mask: Mask | None = None,
     window: Window | None = None,
 ) -> float:
-    """Structural similarity of Wang et al. 2004 (Gaussian weights of 1.5 pixels, K1 0.01, K2 0.03), slice by
-    slice along the last axis and averaged over the voxels that count. 1 where the two are equal; NaN
-    for slices narrower than its window of 11 pixels."""
+    """Mean of `ssim_map` over the voxels that count. 1 where the two are equal; NaN for slices narrower than its
+    window of 11 pixels."""
+    if min(reference.shape[:2]) < 11:
+        return float("nan")
+    similarity = ssim_map(reference, test, data_range=data_range, window=window)
+    return float(np.mean(similarity if mask is None else similarity[mask]))
+
+
+def ssim_map(
+    reference: Array, test: Array, *, data_range: float | None = None, window: Window | None = None
+) -> npt.NDArray[np.float64]:
+    """Structural similarity of Wang et al. 2004 at each voxel (Gaussian weights of 1.5 pixels in 11×11, K1 0.01, K2
+    0.03), slice by slice along the last axis. data_range and window as for `psnr`."""
     from skimage.metrics import structural_similarity
 
     if window is not None:
@@ -90,8 +100,6 @@ def ssim(
         if window is None:
             raise ValueError("ssim: expected a data_range or a window")
         data_range = window[1] - window[0]
-    if min(reference.shape[:2]) < 11:
-        return float("nan")
     flat = reference.ndim == 2
     slices = [...] if flat else [(..., index) for index in range(reference.shape[-1])]
     maps = [
@@ -106,8 +114,7 @@ def ssim(
         )[1]
         for at in slices
     ]
-    similarity = maps[0] if flat else np.stack(maps, axis=-1)
-    return float(np.mean(similarity if mask is None else similarity[mask]))
+    return np.asarray(maps[0] if flat else np.stack(maps, axis=-1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medn2n.core.evaluation import FIGURES, Evaluation, Score
+from medn2n.core.scores import FIGURES, Evaluation, Score
 from medn2n.formats.manifest import write_json
 from medn2n.formats.results import write_csv
 
@@ -18,11 +18,19 @@ HEAD = ("group", "subject", "modality", "question", "method")
 def write_evaluation_files(result: Evaluation, output: Path) -> None:
     """OUTPUT/results.json (everything, figures that are not finite as null) and results.csv (a line a
     score)."""
-    write_csv(output / "results.csv", [*HEAD, *FIGURES, "seconds"], [_row(score) for score in result.scores])
+    detail = [name for name in dict.fromkeys(name for one in result.scores for name in one.figures) if "/" in name]
+    head = [*HEAD, *FIGURES, "seconds", "peak_bytes", *detail]
+    write_csv(output / "results.csv", head, [_row(score) for score in result.scores])
     summaries = [
         {key: getattr(one, key) for key in ("modality", "question", "method", "groups", "subjects")}
         | {"mean": one.figures, "interval_95": one.intervals, "worst": one.worst, "seconds": one.seconds}
+        | {"peak_bytes": one.peak_bytes}
         for one in result.summaries
+    ]
+    patients = [
+        {key: getattr(one, key) for key in ("subject", "modality", "question", "method", "groups")}
+        | {"mean": one.figures}
+        for one in result.patients
     ]
     tuning = {key: {"strengths": one.strengths, "chosen_on": one.chosen_on} for key, one in result.tuning.items()}
     data = {
@@ -32,14 +40,23 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         "seed": result.seed,
         "models": result.models,
         "tuning": tuning,
+        "left_out": result.left_out,
         "summary": summaries,
+        "patients": patients,
         "scores": [_row(score) | {"interval_95": score.intervals} for score in result.scores],
     }
     write_json(_plain(data), output / "results.json")
 
 
 def _row(score: Score) -> dict[str, Any]:
-    return {key: getattr(score, key) for key in HEAD} | dict(score.figures) | {"seconds": round(score.seconds, 4)}
+    return (
+        {key: getattr(score, key) for key in HEAD}
+        | dict(score.figures)
+        | {
+            "seconds": round(score.seconds, 4),
+            "peak_bytes": score.peak_bytes,
+        }
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medn2n.core.classical import FILTERS
 from medn2n.core.display import SlicePair
-from medn2n.core.evaluation import FIGURES, NOISY, Evaluation, Question, Score, Summary
+from medn2n.core.packaged_filters import BASELINES
+from medn2n.core.scores import NOISY, Evaluation, Question, Summary
+from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Measured, Section, Table, Text
+from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Section, Table, Text
 from medn2n.formats.page_parts import figure_text
 from medn2n.formats.slice_frames import slice_frames
 
@@ -70,21 +71,22 @@ class Example:
 def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Example]) -> int:
     """Write the page; its size in bytes. Scans are named by the manifest's group ids only."""
     kinds = list(dict.fromkeys((one.modality, one.question) for one in result.summaries))
-    sections = [_section(result, modality, question, examples) for modality, question in kinds]
+    sections = [
+        section
+        for modality, question in kinds
+        for section in (
+            _section(result, modality, question, examples),
+            *detail_sections(_picked(result, modality, question), modality),
+        )
+    ]
+    patients = each_patient(result)
     summary = [_sentence(result, modality, question) for modality, question in kinds]
     return write_page(
         path,
         title="How well do these denoisers do?",
         summary=summary,
-        blocks=[*sections, _each_scan(result), _method(result)],
+        blocks=[*sections, *([patients] if patients else []), each_scan(result), _method(result)],
     )
-
-
-def label(method: str) -> str:
-    """A method as people read it."""
-    if method == NOISY:
-        return "Noisy scan"
-    return FILTERS[method].label if method in FILTERS else f"Model {method}"
 
 
 def _picked(result: Evaluation, modality: str, question: Question) -> list[Summary]:
@@ -106,7 +108,7 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
         return ranked[0] if ranked else None
 
     model = best([one for one in rows if one.method in result.models])
-    classical = best([one for one in rows if one.method in FILTERS])
+    classical = best([one for one in rows if one.method in BASELINES])
     noisy = next(one for one in rows if one.method == NOISY)
     scans = f"{noisy.groups} scan{_s(noisy.groups)}"
     where = f"{modality}, {_TITLES[question].lower()} ({scans}): "
@@ -130,7 +132,7 @@ def _section(result: Evaluation, modality: str, question: Question, examples: Se
     key, higher = _main(question)
     heading = next(name for figure, name, *_ in _COLUMNS[question] if figure == key)
     chart = Bars(
-        items=tuple((label(one.method), _measured(one, key)) for one in rows),
+        items=tuple((label(one.method), measured(one, key)) for one in rows),
         unit="dB" if key == "psnr_db" else "",
         digits=1 if key == "psnr_db" else 2,
         caption=f"{heading}: {'higher' if higher else 'lower'} is better.",
@@ -155,6 +157,7 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
         *_columns(question, modality),
         Column(name=f"Worst {short}"),
         Column(name="s / scan"),
+        Column(name="MB / scan", digits=0),
     )
     cells = tuple(
         (
@@ -162,6 +165,7 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
             *(_cell(one, name) for name, *_ in _COLUMNS[question]),
             one.worst[key] if one.groups > 1 else None,
             one.seconds if one.method != NOISY else None,
+            one.peak_bytes / 1e6 if one.method != NOISY and one.peak_bytes is not None else None,
         )
         for one in rows
     )
@@ -180,7 +184,9 @@ def _chosen(
     result: Evaluation, rows: list[Summary], key: str, higher: bool, examples: Sequence[Example]
 ) -> list[Example]:
     """Pictures of every model, and of the best classical filter to compare with."""
-    classical = sorted((one for one in rows if one.method in FILTERS), key=lambda one: one.figures[key], reverse=higher)
+    classical = sorted(
+        (one for one in rows if one.method in BASELINES), key=lambda one: one.figures[key], reverse=higher
+    )
     wanted = {*result.models, *(one.method for one in classical[:1])}
     return [example for example in examples if example.method in wanted]
 
@@ -201,43 +207,15 @@ def _columns(question: Question, modality: str) -> list[Column]:
     ]
 
 
-def _measured(one: Summary, key: str) -> Measured | float:
-    interval = one.intervals.get(key)
-    return Measured(value=one.figures[key], low=interval[0], high=interval[1]) if interval else one.figures[key]
-
-
 def _cell(one: Summary, key: str) -> Cell:
-    return None if one.method == NOISY and key in ("noise_left", "mean_shift") else _measured(one, key)
-
-
-def _each_scan(result: Evaluation) -> Section:
-    """Every score, so that a mean hides nobody."""
-    names = [name for name in FIGURES if any(name in score.figures for score in result.scores)]
-    heads = {
-        "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias", "share": "Error left",
-        "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
-        "mean_shift": "Shift of mean",
-    }  # fmt: skip
-    columns = (
-        Column(name="Scan"),
-        Column(name="Method"),
-        *(Column(name=heads[name], digits=3) for name in names),
-    )
-    rows = tuple(_score_cells(score, names) for score in result.scores)
-    return Section(
-        title="Each scan", blocks=(Table(columns=columns, rows=rows, caption="CT in HU; MR relative to 1."),)
-    )
-
-
-def _score_cells(score: Score, names: list[str]) -> tuple[Cell, ...]:
-    return (score.group, label(score.method), *(score.figures.get(name) for name in names))
+    return None if one.method == NOISY and key in ("noise_left", "mean_shift") else measured(one, key)
 
 
 def _method(result: Evaluation) -> Section:
     tuned = [
         f"{modality}: the strengths of the classical filters were chosen on {one.chosen_on} by smallest "
         f"mean squared error: "
-        + ", ".join(f"{label(name)} {value:g} ({FILTERS[name].meaning})" for name, value in one.strengths.items())
+        + ", ".join(f"{label(name)} {value:g} ({BASELINES[name].meaning})" for name, value in one.strengths.items())
         + "."
         for modality, one in result.tuning.items()
         if one.strengths
@@ -251,7 +229,10 @@ def _method(result: Evaluation) -> Section:
                 "SSIM after Wang et al. 2004, slice by slice. Error from repeats a, b of a denoiser f: "
                 "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with an interval from the spread "
                 "between blocks.",
+                "Seconds include measuring the noise where a method is told of it. Memory is the most that the process "
+                "held over what it held before, C++ libraries included, without a graphics card's.",
                 *tuned,
+                *_left_out(result),
             )),
             Text(heading="Limits", paragraphs=(
                 "The estimate from repeats needs independent noise of equal strength and an object that "
@@ -262,3 +243,10 @@ def _method(result: Evaluation) -> Section:
             )),
         ),
     )  # fmt: skip
+
+
+def _left_out(result: Evaluation) -> list[str]:
+    if not result.left_out:
+        return []
+    names = ", ".join(label(name) for name in result.left_out)
+    return [f"Left out because they are not installed: {names} (pip install 'medn2n[baselines]')."]

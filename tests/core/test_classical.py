@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medn2n.core.classical import FILTERS, TuningCase, tune
+from medn2n.core.classical import FILTERS
 from medn2n.core.metrics import mse
+from medn2n.core.tuning import TuningCase, tune
 
 
 def scene() -> np.ndarray:

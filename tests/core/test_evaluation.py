@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medn2n.core import evaluation
+from medn2n.core import evaluation, scores
 from medn2n.core.volume import Volume
 
 
@@ -73,8 +73,8 @@ def test_repeats_tell_the_share_of_error_that_is_left() -> None:
     assert figures["rmse"] == pytest.approx(10, rel=0.1)
 
 
-def score(group: str, psnr: float, bias: float) -> evaluation.Score:
-    return evaluation.Score(
+def score(group: str, psnr: float, bias: float) -> scores.Score:
+    return scores.Score(
         group=group,
         subject=group,
         modality="CT",
@@ -86,10 +86,10 @@ def score(group: str, psnr: float, bias: float) -> evaluation.Score:
 
 def test_a_summary_has_the_mean_the_worst_and_an_interval_from_three_patients_on() -> None:
     generator = np.random.default_rng(0)
-    (two,) = evaluation.summarise([score("a", 30, 1), score("b", 32, -2)], generator)
+    (two,) = scores.summarise([score("a", 30, 1), score("b", 32, -2)], generator)
     assert (two.figures["psnr_db"], two.worst["psnr_db"], two.worst["bias"]) == (31, 30, -2)
     assert not two.intervals
-    (three,) = evaluation.summarise([score(g, p, 0) for g, p in (("a", 30), ("b", 32), ("c", 34))], generator)
+    (three,) = scores.summarise([score(g, p, 0) for g, p in (("a", 30), ("b", 32), ("c", 34))], generator)
     low, high = three.intervals["psnr_db"]
     assert 30 <= low < 32 < high <= 34
     assert evaluation.truth_scale(np.zeros((2, 2, 2), np.float32), "MR") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import nibabel
@@ -21,6 +22,7 @@ from medn2n.stages.scans_to_report import (
     single_scan_figures,
     slice_pairs,
 )
+from medn2n.tables import evaluation_table
 
 SHAPE = (64, 64, 3)
 
@@ -158,6 +160,53 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="3D scans of one shape"):
         evaluate(Manifest(name="m", test=[unlike]), tmp_path, denoisers={}, baselines=[], output=out, load=load)
     assert not out.exists()
+
+
+def test_a_baseline_that_is_not_installed_is_refused_by_name_and_all_takes_the_others(
+    tmp_path: Path, groups: dict[str, Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the filters that need no package are there."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _package: None)
+    manifest = Manifest(name="m", training=[groups["ct-1"]], test=[groups["ct-2"]])
+    with pytest.raises(UsageError, match=r"bm3d \(BM3D\) needs .* pip install 'medn2n\[baselines\]'"):
+        evaluate(manifest, tmp_path, denoisers={}, baselines=["tv", "bm3d"], output=tmp_path / "no", load=load)
+    assert not (tmp_path / "no").exists()
+    out = tmp_path / "out"
+    result = evaluate(manifest, tmp_path, denoisers={}, baselines=["all"], output=out, split="test", load=load)
+    assert set(result.tuning["CT"].strengths) == set(FILTERS)
+    assert result.left_out == ("bm3d", "bm4d", "mppca", "anlm")
+    assert json.loads((out / "results.json").read_text())["left_out"] == list(result.left_out)
+    assert "Left out because they are not installed: BM3D, BM4D, MP-PCA" in (out / "report.html").read_text()
+    assert "Not installed, left out: bm3d, bm4d" in evaluation_table(result)
+
+
+def test_windows_tissues_patients_numbers_and_costs_reach_the_files_and_the_page(
+    tmp_path: Path, groups: dict[str, Group]
+) -> None:
+    same = groups["ct-2"].model_copy(update={"subject": groups["ct-1"].subject})
+    manifest = Manifest(name="m", test=[groups["ct-1"], same, groups["mr-2"]])
+    out = tmp_path / "out"
+    result = evaluate(manifest, tmp_path, denoisers={"oracle": perfect}, baselines=["tv"], output=out, load=load)
+    data = json.loads((out / "results.json").read_text())
+    by = {(one["modality"], one["method"]): one for one in data["summary"]}
+    noisy, tv = by["CT", "noisy"], by["CT", "tv"]
+    assert tv["mean"]["psnr_db/abdomen"] > noisy["mean"]["psnr_db/abdomen"] + 3
+    assert tv["worst"]["psnr_db/abdomen"] <= tv["mean"]["psnr_db/abdomen"]
+    assert noisy["mean"]["rmse/soft tissue/inside"] == pytest.approx(30, rel=0.1)
+    assert abs(by["CT", "oracle"]["mean"]["ct_number_shift/soft tissue"]) < 3
+    assert by["MR", "oracle"]["mean"]["signal_share/bright"] == pytest.approx(1, abs=0.02)
+    assert noisy["mean"]["ct_number_shift/air"] == 0
+    patients = {(one["subject"], one["method"]): one for one in data["patients"]}
+    assert patients["p-ct-1", "tv"]["groups"] == 2
+    assert patients["p-ct-1", "tv"]["mean"]["rmse"] == pytest.approx(tv["mean"]["rmse"])
+    with (out / "results.csv").open(newline="") as file:
+        row = next(one for one in csv.DictReader(file) if (one["group"], one["method"]) == ("ct-1", "tv"))
+    assert float(row["rmse/soft tissue/edge"]) > 0
+    page = (out / "report.html").read_text()
+    for words in ("Chest: level -600, width 1500 HU", "Soft tissue: -30 to 150 HU", "CT numbers kept", "signal kept",
+                  "Each patient", "MB / scan"):  # fmt: skip
+        assert words in page, words
+    assert [one.peak_bytes is None for one in result.scores] == [sys.platform != "linux"] * len(result.scores)
 
 
 def test_padding_passes_through_a_classical_filter(tmp_path: Path, groups: dict[str, Group]) -> None:

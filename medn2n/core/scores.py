@@ -1,0 +1,161 @@
+"""The scores of many denoised scans, and how they are summed up: over scans, with intervals over patients, the worst
+beside the mean. `core.evaluation` says what the figures are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core import metrics
+
+Question = Literal["truth", "repeats", "single"]
+Interval = tuple[float, float]
+Values = npt.NDArray[np.float64]
+NOISY = "noisy"
+FIGURES = (
+    "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
+)  # fmt: skip
+
+# What "worst" means for each figure: the largest of these; of the others, the farthest from zero.
+_COST: Mapping[str, Callable[[Values], Values]] = {
+    "psnr_db": np.negative, "ssim": np.negative, "signal_share": lambda values: np.abs(values - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One method on one group. group, subject: keyed ids. seconds, peak_bytes: to denoise one scan (the memory taken
+    on top, None where it is not known). intervals: 95 %, by figure."""
+
+    group: str
+    subject: str
+    modality: str
+    question: Question
+    method: str
+    figures: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One method over all groups that answer one question. Figures are means over the groups that have them;
+    intervals (95 %) come from resampling patients and are absent below three of them; worst: the worst group's figure;
+    peak_bytes: of the scan that took most."""
+
+    modality: str
+    question: Question
+    method: str
+    groups: int
+    subjects: int
+    figures: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    worst: Mapping[str, float]
+    seconds: float
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientMean:
+    """One method on all groups of one patient that answer one question: the means of its figures."""
+
+    subject: str
+    modality: str
+    question: Question
+    method: str
+    groups: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Strength of each classical filter for one modality, and on which scans it was chosen: "another split",
+    "the first scan evaluated" (in the filters' favour) or "default"."""
+
+    strengths: Mapping[str, float]
+    chosen_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
+    summaries: one a (modality, question, method); patients: the same, patient by patient; tuning: by modality. seed: of
+    the resampling. left_out: baselines whose package is not installed. report: where its page was written, in the
+    caller's words."""
+
+    manifest_sha256: str
+    split: str
+    seed: int
+    models: tuple[str, ...]
+    scores: tuple[Score, ...]
+    summaries: tuple[Summary, ...]
+    tuning: Mapping[str, Tuning]
+    patients: tuple[PatientMean, ...] = ()
+    left_out: tuple[str, ...] = ()
+    report: str = ""
+
+
+def summarise(scores: Sequence[Score], generator: np.random.Generator) -> tuple[Summary, ...]:
+    """One Summary for each (modality, question, method), in order of first appearance."""
+    keys = list(dict.fromkeys((score.modality, score.question, score.method) for score in scores))
+    return tuple(
+        _summary([one for one in scores if (one.modality, one.question, one.method) == key], generator) for key in keys
+    )
+
+
+def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary:
+    first = scores[0]
+    figures: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    worst: dict[str, float] = {}
+    for name in dict.fromkeys(name for score in scores for name in score.figures):
+        having = [score for score in scores if name in score.figures]
+        values = np.array([score.figures[name] for score in having], dtype=np.float64)
+        figures[name] = float(values.mean())
+        worst[name] = float(values[np.argmax(_COST.get(name.partition("/")[0], np.abs)(values))])
+        patients = [score.subject for score in having]
+        finite = bool(np.isfinite(values).all())
+        interval = metrics.bootstrap_mean(values, patients, generator=generator) if finite else None
+        if interval:
+            intervals[name] = interval
+        elif len(having) == 1 and name in having[0].intervals:
+            intervals[name] = having[0].intervals[name]
+    peaks = [score.peak_bytes for score in scores if score.peak_bytes is not None]
+    return Summary(
+        modality=first.modality,
+        question=first.question,
+        method=first.method,
+        groups=len(scores),
+        subjects=len({score.subject for score in scores}),
+        figures=figures,
+        intervals=intervals,
+        worst=worst,
+        seconds=float(np.mean([score.seconds for score in scores])),
+        peak_bytes=max(peaks, default=None),
+    )
+
+
+def patient_means(scores: Sequence[Score]) -> tuple[PatientMean, ...]:
+    """One PatientMean for each (patient, modality, question, method), in order of first appearance."""
+    together: dict[tuple[str, str, Question, str], list[Score]] = {}
+    for score in scores:
+        together.setdefault((score.subject, score.modality, score.question, score.method), []).append(score)
+    return tuple(
+        PatientMean(
+            subject=subject,
+            modality=modality,
+            question=question,
+            method=method,
+            groups=len(found),
+            figures={
+                name: float(np.mean([one.figures[name] for one in found if name in one.figures]))
+                for name in dict.fromkeys(name for one in found for name in one.figures)
+            },
+        )
+        for (subject, modality, question, method), found in together.items()
+    )

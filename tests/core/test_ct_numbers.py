@@ -1,0 +1,93 @@
+"""CT numbers and MR signal before and after, on objects whose numbers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medn2n.core.ct_numbers import MOST_VOXELS, away_from_edges, ct_numbers, ct_regions, mr_signal
+
+TISSUES = {"air": -1000.0, "lung": -820.0, "fat": -100.0, "soft tissue": 45.0, "bone": 700.0}
+
+
+def body(slices: int = 4) -> np.ndarray:
+    """Bands of all five regions, 24 pixels wide."""
+    bands = np.repeat(list(TISSUES.values()), 24)
+    return np.broadcast_to(bands[:, None, None], (120, 96, slices)).astype(np.float32).copy()
+
+
+def noisy(sigma: float = 30.0, seed: int = 0) -> np.ndarray:
+    truth = body()
+    return (truth + np.random.default_rng(seed).normal(0, sigma, truth.shape)).astype(np.float32)
+
+
+def test_each_region_has_its_number_and_shift_within_their_errors() -> None:
+    before = noisy()
+    after = body() + 3
+    found = ct_numbers(before, after)
+    assert [one.region for one in found] == list(TISSUES)
+    for one in found:
+        assert abs(one.before - TISSUES[one.region]) < 4 * one.before_error
+        assert one.median_before == pytest.approx(TISSUES[one.region], abs=3)
+        assert one.after == one.median_after == TISSUES[one.region] + 3
+        assert abs(one.shift - 3) < 4 * one.shift_error
+        assert one.shift_error == pytest.approx(30 / np.sqrt(one.voxels), rel=0.6)
+
+
+def test_the_standard_error_is_the_spread_over_noise() -> None:
+    shifts, errors = [], []
+    for seed in range(40):
+        soft = next(one for one in ct_numbers(noisy(seed=seed), body()) if one.region == "soft tissue")
+        shifts.append(soft.shift)
+        errors.append(soft.shift_error)
+    assert np.mean(errors) == pytest.approx(np.std(shifts), rel=0.35)
+    assert abs(np.mean(shifts)) < 3 * np.std(shifts) / np.sqrt(40)
+
+
+def test_edges_padding_and_missing_numbers_do_not_count() -> None:
+    before = body()
+    padding = np.zeros(before.shape, bool)
+    padding[:, :40] = True
+    before[padding] = -3024
+    blurred = before.copy()
+    blurred[23:25] += 500  # what a filter did at the edge of air and lung
+    blurred[padding] = 9999
+    blurred[60, 60, 0] = np.nan
+    assert all(one.shift == 0 for one in ct_numbers(before, blurred, padding))
+    counted = {one.region: one.voxels for one in ct_numbers(before, blurred, padding)}
+    # The smoothed copy is mixed 2 pixels beyond an edge, and 2 more are left out: 16 of an inner band's 24 rows.
+    assert counted["fat"] <= 20 * 56 * 4
+    assert counted["fat"] >= 16 * 50 * 4 - 25
+
+
+def test_a_large_scan_is_sampled_evenly() -> None:
+    big = np.broadcast_to(np.float32(40), (512, 512, 30))
+    (soft,) = ct_numbers(big, big + 1)
+    assert soft.voxels <= MOST_VOXELS
+    assert soft.shift == 1
+    bad_end = np.array(big)
+    bad_end[..., -2:] = 2000
+    assert [one.region for one in ct_numbers(bad_end, bad_end)] == ["soft tissue"]
+
+
+def test_regions_do_not_overlap_and_leave_mixtures_out() -> None:
+    values = np.array([-1000, -950, -949, -500, -499, -190, -100, -30, -29, 150, 151, 200, 201], np.float32)
+    assert ct_regions(values).tolist() == [1, 1, 2, 2, 0, 0, 3, 3, 4, 4, 0, 0, 5]
+    labels = np.ones((9, 9, 1), np.uint8)
+    labels[4, 4] = 2
+    assert np.count_nonzero(~away_from_edges(labels)) == 25
+
+
+@settings(max_examples=15, deadline=None)
+@given(gain=st.floats(0.5, 1.5))
+def test_an_mr_signal_share_is_the_gain(gain: float) -> None:
+    i, j, _ = np.indices((64, 64, 3))
+    head = np.where((i - 32) ** 2 + (j - 32) ** 2 < 26**2, 300.0 + 4 * i, 0.0)
+    before = np.abs(head + np.random.default_rng(0).normal(0, 10, head.shape)).astype(np.float32)
+    found = mr_signal(before, before * np.float32(gain))
+    assert {one.region for one in found} == {"background", "dark", "middle", "bright"}
+    assert [one.share for one in found] == pytest.approx([gain] * 4, rel=1e-4)
+    levels = {one.region: one.before for one in found}
+    assert levels["background"] < levels["dark"] < levels["middle"] < levels["bright"]
