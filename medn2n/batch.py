@@ -5,6 +5,7 @@ Above the stages, which never import one another: folder → catalogue → volum
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medn2n.core.catalogue import Series
+from medn2n.core.gates import Limits
 from medn2n.core.provenance import Provenance
+from medn2n.core.review import Review, review
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, ModelError, TryLater, UsageError
 from medn2n.formats.bundle_dir import find_bundle, read_bundle
@@ -24,7 +27,7 @@ from medn2n.formats.scan_write import Dtype, Format, Written
 from medn2n.log import logger
 from medn2n.places import check_space, find_places
 from medn2n.stages.folder_to_catalogue import catalogue
-from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, single_scan_figures, slice_pairs
+from medn2n.stages.scans_to_report import DenoisedSeries, denoise_report, slice_pairs
 from medn2n.stages.volume_to_denoised import Denoiser, noise_of_magnitude
 
 PICTURES_A_SERIES = 3
@@ -57,6 +60,7 @@ class Options:
     dry_run: bool = False
     overwrite: bool = False
     report: bool = True
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,7 +196,16 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         relative_to=run.base,
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
-    return _done(run, record, volume, after, written)
+    found = review(
+        volume, after, seen=info.scope, scale=denoiser.scale_of(volume), acquisition=series.acquisition,
+        limits=_limits(options, rician=rician),
+    )  # fmt: skip
+    return _done(run, record, volume, after, written, found)
+
+
+def _limits(options: Options, *, rician: bool) -> Limits:
+    """What --rician correct takes off is a shift that was asked for."""
+    return replace(options.limits, signal_share=math.inf) if rician else options.limits
 
 
 def _identified(
@@ -214,17 +227,18 @@ def _identified(
 
 
 def _done(
-    run: _Run, record: SeriesRecord, volume: Volume, after: Volume, written: Written
+    run: _Run, record: SeriesRecord, volume: Volume, after: Volume, written: Written, found: Review
 ) -> tuple[SeriesRecord, DenoisedSeries]:
     """The record and the page's section of a series whose copy was written."""
-    figures = single_scan_figures(volume, after)
+    figures = found.proof.figures
     record = replace(
-        _judged(record, written),
+        _judged(record, written, found),
         outputs=[path.relative_to(run.output).as_posix() for path in written.files],
         noise_before=figures.noise_before,
         noise_after=figures.noise_after,
         mean_shift=figures.mean_shift,
         unit=volume.unit,
+        gates=[gate.as_json() for gate in found.gates],
         clipped_voxels=written.clipped_voxels,
         voxels=written.voxels,
     )
@@ -236,15 +250,19 @@ def _done(
         modality=record.modality,
         unit=volume.unit,
         figures=figures,
+        gates=found.gates,
+        regions=found.proof.regions,
         clipped=written.clipped_voxels,
         pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if _pictured(run) else (),
     )
     return record, page
 
 
-def _judged(record: SeriesRecord, written: Written) -> SeriesRecord:
-    """The record with its status: a person looks at a copy in which many voxels were clipped. A photograph's white is
-    where its range ends, so that noise taken from it may well lie outside."""
+def _judged(record: SeriesRecord, written: Written, found: Review) -> SeriesRecord:
+    """The record with its status: a person looks at a copy in which many voxels were clipped, or a limit failed. A
+    photograph's white is where its range ends, so that noise taken from it may well lie outside."""
+    if record.modality != "PHOTO" and found.code:
+        return replace(record, status="review", code=found.code, reason=found.reason)
     if record.modality != "PHOTO" and written.clipped_voxels > MOST_CLIPPED * written.voxels:
         reason = (
             f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "

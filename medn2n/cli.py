@@ -22,6 +22,7 @@ from medn2n.cli_options import (
     FormatOption,
     KeepPrivate,
     LicenceOption,
+    LimitsOption,
     MaxMinutes,
     Modality,
     PartMinutes,
@@ -183,18 +184,20 @@ def denoise(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in the way.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
+    limits: LimitsOption = None,
     as_json: Json = False,
 ) -> None:
     """Scans in, denoised scans out, in the same place and with the same patient and study."""
     from medn2n import batch
     from medn2n.formats.dicom_write import DicomOptions
+    from medn2n.formats.gate_limits import read_limits
     from medn2n.tables import run_table
 
     dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
     options = batch.Options(
         model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_, rician=rician,
         sigma=sigma, device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run,
-        overwrite=overwrite, report=not no_report,
+        overwrite=overwrite, report=not no_report, limits=read_limits(limits),
     )  # fmt: skip
     record = batch.denoise(source, output, options)
     print(json.dumps(record.as_json(), indent=1) if as_json else run_table(record))
@@ -214,14 +217,16 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
+    limits: LimitsOption = None,
 ) -> None:
     """Score models and classical filters on a manifest: table, CSV, JSON, page."""
     from medn2n.tables import evaluation_table
     from medn2n.verbs import evaluate_models
 
     result = evaluate_models(
-        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device
-    )
+        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device,
+        limits=limits,
+    )  # fmt: skip
     print(evaluation_table(result))
     print(f"{result.report}")
 

@@ -23,7 +23,6 @@ from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.volume_to_denoised import Denoiser
 
 SLICES = 4
-NAMES = ("numbers", "sharpness", "structure", "noise")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from medn2n.core.repeat_groups import Decision
 from medn2n.core.volume import Volume
 from medn2n.errors import UsageError
 from medn2n.formats.declaration import read_declaration
+from medn2n.formats.gate_limits import read_limits
 from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
 from medn2n.formats.photo import read_mark
 from medn2n.log import logger
@@ -137,6 +138,7 @@ def evaluate_models(
     baselines: Sequence[str],
     split: str = "test",
     device: str = "auto",
+    limits: Path | None = None,
 ) -> Evaluation:
     """Score models (names or folders; "auto" = the shipped one of each modality) and baselines on a manifest."""
     from medn2n.stages.scans_to_report import evaluate
@@ -163,5 +165,6 @@ def evaluate_models(
         baselines=baselines,
         output=output,
         split=split,
+        limits=read_limits(limits),
         progress=logger.info,
     )

@@ -14,25 +14,29 @@ white (255 grey levels):
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
     ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
     signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it
+    edge_blur, spot      extra blur of edges, pixel²; strongest spot in what was removed, σ (`core.scan_proof`)
     FIGURE/WINDOW, FIGURE/REGION/PART                     CT against a truth (`core.truth_figures`)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
-from medn2n.core.ct_numbers import ct_numbers, mr_signal
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
 
+if TYPE_CHECKING:
+    from medn2n.core.scan_proof import ScanProof
+
 Interval = tuple[float, float]
+Mask = npt.NDArray[np.bool_]
 
 _SCALES = {"CT": 1.0, "PHOTO": 255.0}
 _WINDOWS = {"CT": SOFT_TISSUE_HU, "PHOTO": (0.0, 1.0)}  # after division by the scale
@@ -58,14 +62,14 @@ class SingleScanFigures:
         return self.noise_after / self.noise_before if self.noise_before > 0 else 0.0
 
 
-def single_scan_figures(before: Volume, after: Volume) -> SingleScanFigures:
+def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = None) -> SingleScanFigures:
     """Figures of one denoised scan without truth or repeat; a 4D scan counts its first frame.
 
-    Residual anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
+    flat: the flat tissue of the first frame, where the caller knows it (`noise.flat_regions`). Residual anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
     """
     first, second = _frame(before.voxels), _frame(after.voxels)
     padding = None if before.padding is None else _frame(before.padding)
-    flat = flat_regions(first, padding)
+    flat = flat_regions(first, padding) if flat is None else flat
     body = body_mask(first, before.modality, padding)
     inside = np.isfinite(first) if padding is None else np.isfinite(first) & ~padding
     shift = metrics.bias(first, second, body & inside) if (body & inside).any() else 0.0
@@ -141,27 +145,21 @@ def figures_from_repeats(
     )
 
 
-def figures_alone(noisy: Volume, denoised: Volume, scale: float = 1.0) -> dict[str, float]:
-    """noise_before, noise_after, noise_left, mean_shift of one scan, divided by `scale`; and what became of its CT
-    numbers (HU) or MR signal."""
-    found = single_scan_figures(noisy, denoised)
-    return {
+def figures_alone(proof: ScanProof, scale: float = 1.0) -> dict[str, float]:
+    """noise_before, noise_after, noise_left, mean_shift of one scan, divided by `scale`; what became of its CT numbers
+    (HU) or MR signal; how much its edges are blurred (pixel²), and the strongest spot in what was removed (σ)."""
+    found = proof.figures
+    figures = {
         "noise_before": found.noise_before / scale,
         "noise_after": found.noise_after / scale,
         "noise_left": found.noise_left,
         "mean_shift": found.mean_shift / scale,
-    } | _numbers(noisy, denoised)
-
-
-def _numbers(noisy: Volume, denoised: Volume) -> dict[str, float]:
-    padding = None if noisy.padding is None else _frame(noisy.padding)
-    scans = _frame(noisy.voxels), _frame(denoised.voxels), padding
-    if noisy.modality == "CT":
-        regions = ct_numbers(*scans)
-        return {f"ct_number_shift/{one.region}": one.shift for one in regions} | {
-            f"ct_number_shift_error/{one.region}": one.shift_error for one in regions
-        }
-    if noisy.modality == "MR":
-        regions = mr_signal(*scans)
-        return {f"signal_share/{one.region}": one.share for one in regions}
-    return {}
+    }
+    if proof.edge is not None:
+        figures["edge_blur"] = proof.edge.square
+    if proof.spot is not None:
+        figures["spot"] = abs(proof.spot.strength)
+    if proof.modality == "CT":
+        figures |= {f"ct_number_shift/{one.region}": one.shift for one in proof.regions}
+        return figures | {f"ct_number_shift_error/{one.region}": one.shift_error for one in proof.regions}
+    return figures | {f"signal_share/{one.region}": one.share for one in proof.regions}

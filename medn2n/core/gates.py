@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import nan
+from math import isfinite, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -16,19 +16,22 @@ from medn2n.core.scan_proof import ScanProof
 
 # HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
 CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
+GATES = ("numbers", "sharpness", "structure", "noise")
 SURE = 2.0  # standard errors that a shift must exceed its limit by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. spot: standard deviations. noise_left: after over before."""
+    pixel², either way. spot: standard deviations. noise_left: after over before. scope: whether a scan unlike those
+    that the model was trained on is a reason to look."""
 
     ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
     signal_share: float = 0.02
     blur: float = 0.12
     spot: float = 8.0
     noise_left: float = 1.02
+    scope: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,14 @@ class Gate:
     excess: float
     unit: str
     words: str
+
+    def as_json(self) -> dict[str, object]:
+        """For medn2n.json and results.json; null where nothing could be measured."""
+        limit = self.limit if isfinite(self.limit) else None
+        return {
+            "name": self.name, "passed": self.passed, "value": self.value, "limit": limit, "unit": self.unit,
+            "words": self.words,
+        }  # fmt: skip
 
 
 def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
@@ -119,9 +130,9 @@ def _structure(proof: ScanProof, limits: Limits) -> Gate:
 
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:
-    if proof.noise_before <= 0:
+    if proof.figures.noise_before <= 0:
         return _unmeasured("noise", "", "No noise could be measured in this scan.")
-    left = proof.noise_left
+    left = proof.figures.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
         name="noise", passed=left <= limits.noise_left, value=left, limit=limits.noise_left,

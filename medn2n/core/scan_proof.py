@@ -19,7 +19,8 @@ import numpy.typing as npt
 from scipy.ndimage import minimum_filter
 
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
-from medn2n.core.noise import block_side, body_mask, flat_regions, noise_in
+from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
+from medn2n.core.noise import block_side, body_mask, flat_regions
 from medn2n.core.noise_power import power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
 from medn2n.core.structure_removed import Spot, strongest_spot
@@ -32,24 +33,17 @@ RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanProof:
-    """noise_before, noise_after: standard deviation in the same flat tissue, in the scan's unit. grain_before,
-    grain_after: mean frequency of that noise, 1/mm, None where there is too little flat tissue. regions: means by
-    tissue. edge: None where there is no edge. spot: None where there is too little flat tissue."""
+    """figures: noise, mean and range. grain_before, grain_after: mean frequency of the noise in flat tissue, 1/mm, None
+    where there is too little of it. regions: means by tissue; of a photograph none. edge: None where there is no edge.
+    spot: None where there is too little flat tissue."""
 
     modality: str
-    unit: str
-    noise_before: float
-    noise_after: float
+    figures: SingleScanFigures
     grain_before: float | None
     grain_after: float | None
     regions: tuple[RegionNumbers, ...]
     edge: EdgeBlur | None
     spot: Spot | None
-
-    @property
-    def noise_left(self) -> float:
-        """noise_after / noise_before; 1 where there was no noise to measure."""
-        return self.noise_after / self.noise_before if self.noise_before > 0 else 1.0
 
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
@@ -57,19 +51,16 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     first, second, padding = (_frame(part) for part in (before.voxels, after.voxels, before.padding))
     assert first is not None
     assert second is not None
-    flat = flat_regions(first, padding)
-    spacing = before.spacing_mm
-    numbers = ct_numbers if before.modality == "CT" else mr_signal
+    flat, spacing, modality = flat_regions(first, padding), before.spacing_mm, before.modality
+    measure = {"CT": ct_numbers, "MR": mr_signal}.get(modality)
     return ScanProof(
-        modality=before.modality,
-        unit=before.unit,
-        noise_before=noise_in(first, flat),
-        noise_after=noise_in(second, flat),
+        modality=modality,
+        figures=single_scan_figures(before, after, flat=flat),
         grain_before=_grain(first, flat, spacing),
         grain_after=_grain(second, flat, spacing),
-        regions=numbers(first, second, padding),
-        edge=_edge(first, second, before.modality, padding),
-        spot=strongest_spot(first, second, spacing_mm=spacing, modality=before.modality, padding=padding),
+        regions=measure(first, second, padding) if measure else (),
+        edge=_edge(first, second, modality, padding),
+        spot=strongest_spot(first, second, spacing_mm=spacing, modality=modality, padding=padding),
     )
 
 

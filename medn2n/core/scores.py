@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
+from medn2n.core.gates import Gate
 
 Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]
@@ -40,6 +41,7 @@ class Score:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     seconds: float = 0.0
     peak_bytes: int | None = None
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medn2n.core.display import SlicePair
+from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.evaluation import SingleScanFigures
+from medn2n.core.gates import Gate
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Block, Column, Comparison, Section, Table, Text
+from medn2n.formats.page_blocks import Block, Chip, Column, Comparison, Measured, Section, Table, Text
 from medn2n.formats.page_parts import figure_text
 from medn2n.formats.slice_frames import slice_frames
 
@@ -23,7 +25,8 @@ class DenoisedSeries:
     """One series of a denoise run, as the page shows it.
 
     id: keyed id. status: done, already, passed, review, refused or failed. reason: one sentence without
-    header text. unit: of the figures. figures, pairs: only where the series was denoised in this run.
+    header text. unit: of the figures. figures, gates, regions (means by tissue), pairs: only where the series was
+    denoised in this run.
     clipped: voxels that the stored type could not hold. seconds: wall time.
     """
 
@@ -34,6 +37,8 @@ class DenoisedSeries:
     modality: str = ""
     unit: str = ""
     figures: SingleScanFigures | None = None
+    gates: tuple[Gate, ...] = ()
+    regions: tuple[RegionNumbers, ...] = ()
     clipped: int = 0
     seconds: float = 0.0
     pairs: tuple[SlicePair, ...] = ()
@@ -106,7 +111,7 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
     """One series, with at most `slices` of its pictures, the middle ones."""
     spare = max(0, len(entry.pairs) - slices)
     pairs = entry.pairs[spare // 2 : len(entry.pairs) - (spare - spare // 2)]
-    blocks: list[Text | Comparison] = []
+    blocks: list[Text | Table | Comparison] = []
     if entry.figures is not None:
         figures, unit = entry.figures, " HU" if entry.unit == "HU" else ""
         low, high = figures.minimum, figures.maximum
@@ -119,6 +124,10 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
             f"{figure_text(low[1], 0)} … {figure_text(high[1], 0)}{unit}."
         )
         blocks.append(Text(paragraphs=(line, *([entry.reason] if entry.reason else []))))
+    if entry.gates:
+        blocks.append(_gates(entry.gates))
+    if entry.regions:
+        blocks.append(_numbers(entry))
     if pairs:
         blocks.append(
             Comparison(
@@ -130,6 +139,33 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
             )
         )
     return Section(title=f"Series {entry.id}", blocks=tuple(blocks))
+
+
+def _gates(gates: Sequence[Gate]) -> Table:
+    chips = {True: Chip(text="holds", tone="good"), False: Chip(text="failed", tone="bad"), None: Chip(text="open")}
+    rows = tuple((gate.name.capitalize(), chips[gate.passed], gate.words) for gate in gates)
+    return Table(columns=(Column(name="Limit"), Column(name="Verdict"), Column(name="Measured")), rows=rows)
+
+
+def _numbers(entry: DenoisedSeries) -> Table:
+    """Means of even tissue; the shift with its 95 % interval."""
+    unit = "HU" if entry.unit == "HU" else "scan's unit"
+    columns = (
+        Column(name="CT number" if entry.unit == "HU" else "Signal"),
+        *(Column(name=f"{name} ({unit})") for name in ("Before", "After", "Shift")),
+        Column(name="Voxels", digits=0),
+    )
+    rows = tuple(
+        (
+            one.region.capitalize(),
+            one.before,
+            one.after,
+            Measured(value=one.shift, low=one.shift - 1.96 * one.shift_error, high=one.shift + 1.96 * one.shift_error),
+            one.voxels,
+        )
+        for one in entry.regions
+    )
+    return Table(columns=columns, rows=rows, caption="Away from edges, with 95 % intervals of the shift.")
 
 
 def _method() -> Section:

@@ -43,7 +43,10 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         "left_out": result.left_out,
         "summary": summaries,
         "patients": patients,
-        "scores": [_row(score) | {"interval_95": score.intervals} for score in result.scores],
+        "scores": [
+            _row(score) | {"interval_95": score.intervals, "gates": [gate.as_json() for gate in score.gates]}
+            for score in result.scores
+        ],
     }
     write_json(_plain(data), output / "results.json")
 

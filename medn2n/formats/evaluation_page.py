@@ -10,6 +10,7 @@ from pathlib import Path
 from medn2n.core.display import SlicePair
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, Evaluation, Question, Summary
+from medn2n.formats.evaluation_gates import gates_section, gates_sentence
 from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Section, Table, Text
@@ -79,13 +80,14 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
             *detail_sections(_picked(result, modality, question), modality),
         )
     ]
-    patients = each_patient(result)
+    patients, held = each_patient(result), gates_section(result)
     summary = [_sentence(result, modality, question) for modality, question in kinds]
+    summary += [line for line in (gates_sentence(result, model) for model in result.models) if line]
     return write_page(
         path,
         title="How well do these denoisers do?",
         summary=summary,
-        blocks=[*sections, *([patients] if patients else []), each_scan(result), _method(result)],
+        blocks=[*sections, *(part for part in (held, patients) if part), each_scan(result), _method(result)],
     )
 
 

@@ -20,7 +20,8 @@ Status = Literal["done", "already", "passed", "review", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRecord:
-    """One series. files, outputs: relative to INPUT and OUTPUT. Noise and mean shift in `unit`; seconds wall time."""
+    """One series. files, outputs: relative to INPUT and OUTPUT. Noise and mean shift in `unit`; gates: `core.gates`;
+    seconds wall time."""
 
     id: str
     status: Status
@@ -37,6 +38,7 @@ class SeriesRecord:
     noise_after: float | None = None
     mean_shift: float | None = None
     unit: str = ""
+    gates: list[dict[str, Any]] = field(default_factory=list)
     clipped_voxels: int = 0
     voxels: int = 0
     seconds: float = 0.0

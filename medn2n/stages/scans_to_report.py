@@ -20,10 +20,11 @@ from medn2n.core.evaluation import (
     figures_alone,
     figures_from_repeats,
     figures_with_truth,
-    single_scan_figures,
     truth_scale,
 )
+from medn2n.core.gates import Limits, gates
 from medn2n.core.packaged_filters import BASELINES
+from medn2n.core.scan_proof import scan_proof
 from medn2n.core.scores import NOISY, Evaluation, Interval, Question, Score, Tuning, patient_means, summarise
 from medn2n.core.tuning import tune, tuning_case
 from medn2n.core.volume import Volume
@@ -35,7 +36,7 @@ from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
 from medn2n.formats.manifest import Group, Manifest, manifest_hash
 
-__all__ = ["DenoisedSeries", "Evaluation", "denoise_report", "evaluate", "single_scan_figures", "slice_pairs"]
+__all__ = ["DenoisedSeries", "Evaluation", "denoise_report", "evaluate", "slice_pairs"]
 
 Denoise = Callable[[Volume], Volume]
 SEED = 20180711
@@ -50,6 +51,7 @@ def evaluate(
     baselines: Sequence[str],
     output: Path,
     split: str = "validation",
+    limits: Limits | None = None,
     load: Load = load_scan,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Evaluation:
@@ -57,7 +59,7 @@ def evaluate(
     report.html.
 
     split: where it is empty, test and then training is judged instead. denoisers: name → function.
-    baselines: names from `core.packaged_filters.BASELINES`, or "all" for those whose package is installed.
+    limits: of the gates; medn2n's own if not given. baselines: names from `core.packaged_filters.BASELINES`, or "all" for those whose package is installed.
     UsageError for a baseline that is unknown or not installed, a name used twice, or a manifest without scans.
     """
     filters, left_out = _filters(baselines)
@@ -66,7 +68,7 @@ def evaluate(
     modalities = sorted({group.modality for group in groups})
     tuning: dict[str, Tuning] = {one: _tuned(manifest, split, one, filters, root, load) for one in modalities}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
-    scores, examples = _score_groups(groups, methods, root, load, progress)
+    scores, examples = _score_groups(groups, methods, root, load, limits or Limits(), progress)
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
         split=split,
@@ -127,6 +129,7 @@ def _score_groups(
     methods: Mapping[str, Mapping[str, Denoise]],
     root: Path,
     load: Load,
+    limits: Limits,
     progress: Callable[[str], None],
 ) -> tuple[list[Score], list[Example]]:
     """Every method on every group, and pictures of the first group of each modality and question. methods: by
@@ -135,18 +138,18 @@ def _score_groups(
     examples: dict[tuple[str, Question], list[Example]] = {}
     for number, group in enumerate(groups, start=1):
         case = load_case(group, root, load)
-        found, pictures = _score_case(case, methods[group.modality])
+        found, pictures = _score_case(case, methods[group.modality], limits)
         scores += found
         examples.setdefault((group.modality, case.question), pictures)
         progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
     return scores, [one for pictures in examples.values() for one in pictures]
 
 
-def _score_case(case: Case, methods: Mapping[str, Denoise]) -> tuple[list[Score], list[Example]]:
+def _score_case(case: Case, methods: Mapping[str, Denoise], limits: Limits) -> tuple[list[Score], list[Example]]:
     """Every method on one group, and pictures of each but the noisy scan."""
     scores, examples = [], []
     for name, method in methods.items():
-        score, denoised = _score(case, name, method)
+        score, denoised = _score(case, name, method, limits)
         scores.append(score)
         if name != NOISY:
             examples.append(
@@ -161,7 +164,7 @@ def _score_case(case: Case, methods: Mapping[str, Denoise]) -> tuple[list[Score]
     return scores, examples
 
 
-def _score(case: Case, name: str, method: Denoise) -> tuple[Score, Volume]:
+def _score(case: Case, name: str, method: Denoise, limits: Limits) -> tuple[Score, Volume]:
     cost = measured(lambda: method(case.scans[0]))
     denoised = cost.result
     reference = case.truth if case.truth is not None else case.scans[0]
@@ -173,7 +176,8 @@ def _score(case: Case, name: str, method: Denoise) -> tuple[Score, Volume]:
     elif case.question == "repeats":
         first, second = case.scans
         figures, intervals = figures_from_repeats(first, second, denoised, method(second))
-    figures |= figures_alone(case.scans[0], denoised, scale)
+    proof = scan_proof(case.scans[0], denoised)
+    figures |= figures_alone(proof, scale)
     score = Score(
         group=case.group.group,
         subject=case.group.subject,
@@ -184,6 +188,7 @@ def _score(case: Case, name: str, method: Denoise) -> tuple[Score, Volume]:
         intervals=intervals,
         seconds=cost.seconds,
         peak_bytes=cost.peak_bytes,
+        gates=gates(proof, limits),
     )
     return score, denoised
 

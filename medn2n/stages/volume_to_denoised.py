@@ -11,7 +11,7 @@ import medn2n
 from medn2n.config import AddedNoise
 from medn2n.core import tiling
 from medn2n.core.background import masked_background, measured_air
-from medn2n.core.intensity import fit_scale
+from medn2n.core.intensity import IntensityScale, fit_scale
 from medn2n.core.noise import is_magnitude
 from medn2n.core.noise_texture import noise_kernel
 from medn2n.core.provenance import Provenance
@@ -105,6 +105,14 @@ class Denoiser:
             for t in range(voxels.shape[3])
         ]
         return volume.with_voxels(np.stack(frames, axis=3).reshape(volume.voxels.shape))
+
+    def scale_of(self, volume: Volume) -> IntensityScale:
+        """The network's scale for this scan's first frame: what noise is a share of."""
+        voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
+        scaling = self.bundle.info.scaling
+        return fit_scale(
+            voxels, kind=scaling.kind, offset=scaling.offset, scale=scaling.scale, percentile=scaling.percentile
+        )
 
     def _frame(
         self,

@@ -1,0 +1,57 @@
+"""Whether a denoised scan may go on as it is, or a person looks at it first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medn2n.core.gates import Gate, Limits, failed, gates
+from medn2n.core.intensity import IntensityScale
+from medn2n.core.scan_proof import ScanProof, scan_proof
+from medn2n.core.scope import ScanTraits, Seen, noise_traits, out_of_scope
+from medn2n.core.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """proof: what was measured. gates: each limit and whether it held. outside: sentences, where the scan is none of
+    those that the model was trained on."""
+
+    proof: ScanProof
+    gates: tuple[Gate, ...]
+    outside: tuple[str, ...]
+
+    @property
+    def code(self) -> str:
+        """Why a person has to look: GATE, OUT_OF_SCOPE, or "" where nobody has to."""
+        return "GATE" if failed(self.gates) else "OUT_OF_SCOPE" if self.outside else ""
+
+    @property
+    def reason(self) -> str:
+        """In words, "" where nobody has to look."""
+        sentences = [gate.words for gate in failed(self.gates)]
+        if self.outside:
+            sentences.append(f"The scan is unlike those that the model was trained on: {'; '.join(self.outside)}.")
+        return " ".join([*sentences, "Look at the copy before it is used."]) if sentences else ""
+
+
+def review(
+    before: Volume, after: Volume, *, seen: Seen, scale: IntensityScale, acquisition: Mapping[str, Any], limits: Limits
+) -> Review:
+    """Of one denoised scan. scale: of the network. acquisition: what its header says (`catalogue.ACQUISITION_KEYS`)."""
+    proof = scan_proof(before, after)
+    outside: list[str] = []
+    if limits.scope:
+        outside = out_of_scope(_traits(before, scale, acquisition), seen)
+    return Review(proof=proof, gates=gates(proof, limits), outside=tuple(outside))
+
+
+def _traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:
+    share, texture = noise_traits(scan.voxels, scale.scale)
+    i, j, k = scan.spacing_mm
+    field = acquisition.get("field_t")
+    return ScanTraits(
+        noise_share=share, texture=texture, pixel_mm=max(i, j), slice_mm=k, kernel=str(acquisition.get("kernel") or ""),
+        field_t=float(field) if isinstance(field, int | float) else None,
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""The part of an evaluation's page that says which limits held: one line a method, one a scan that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medn2n.core.gates import GATES, Gate, failed
+from medn2n.core.scores import NOISY, Evaluation, Score
+from medn2n.formats.evaluation_tables import label
+from medn2n.formats.page_blocks import Cell, Chip, Column, Section, Table, Text
+
+_HEADINGS = {"numbers": "CT numbers or signal", "sharpness": "Sharpness", "structure": "Structure", "noise": "Noise"}
+
+
+def gates_section(result: Evaluation) -> Section | None:
+    """Every method but the noisy scan itself; None where nothing was judged."""
+    methods = list(dict.fromkeys(score.method for score in result.scores if score.method != NOISY and score.gates))
+    if not methods:
+        return None
+    columns = (Column(name="Method"), Column(name="Verdict"), *(Column(name=_HEADINGS[name]) for name in GATES))
+    rows = tuple(_row(method, [one for one in result.scores if one.method == method]) for method in methods)
+    broken = [score for score in result.scores if score.method != NOISY and failed(score.gates)]
+    lines = tuple((score.group, label(score.method), gate.words) for score in broken for gate in failed(score.gates))
+    details = (
+        [Table(columns=(Column(name="Scan"), Column(name="Method"), Column(name="What failed")), rows=lines)]
+        if lines
+        else []
+    )
+    meaning = (
+        "Four limits on what denoising may do to one scan, each measured on the scan itself: the means of even tissue, "
+        "the blur of edges, spots in what was removed, and the noise that is left. The limits were chosen from faults "
+        "of known size (medn2n/docs/gates.md); what could not be measured in a scan is no failure."
+    )
+    table = Table(columns=columns, rows=rows, caption="Scans in which each limit held.")
+    return Section(title="Do the limits hold?", blocks=(Text(paragraphs=(meaning,)), table, *details))
+
+
+def gates_sentence(result: Evaluation, method: str) -> str:
+    """Plain words for the top of the page; "" where nothing was judged."""
+    scores = [score for score in result.scores if score.method == method and score.gates]
+    if not scores:
+        return ""
+    bad = [score for score in scores if failed(score.gates)]
+    if not bad:
+        return f"{label(method)}: all limits hold in {len(scores)} scan{'' if len(scores) == 1 else 's'}."
+    names = dict.fromkeys(_HEADINGS[gate.name].lower() for score in bad for gate in failed(score.gates))
+    return f"{label(method)}: limits failed in {len(bad)} of {len(scores)} scans ({', '.join(names)})."
+
+
+def _row(method: str, scores: Sequence[Score]) -> tuple[Cell, ...]:
+    bad = sum(bool(failed(score.gates)) for score in scores)
+    verdict = Chip(text="failed", tone="bad") if bad else Chip(text="passed", tone="good")
+    return (label(method), verdict, *(_held([_gate(score, name) for score in scores]) for name in GATES))
+
+
+def _gate(score: Score, name: str) -> Gate:
+    return next(gate for gate in score.gates if gate.name == name)
+
+
+def _held(found: Sequence[Gate]) -> str:
+    measured = [gate for gate in found if gate.passed is not None]
+    return f"{sum(bool(gate.passed) for gate in measured)} of {len(measured)}" if measured else "not measured"
