@@ -26,6 +26,7 @@ import numpy.typing as npt
 from medn2n.core import metrics
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
+from medn2n.core.repeat_error import error_from_repeats
 from medn2n.core.volume import FloatArray, Volume
 
 Question = Literal["truth", "repeats", "single"]
@@ -181,7 +182,7 @@ def figures_from_repeats(
     for volume in (first, second):
         if volume.padding is not None:
             mask &= ~volume.padding
-    error = metrics.error_from_repeats(
+    error = error_from_repeats(
         first.voxels,
         second.voxels,
         denoised_first.voxels,

@@ -5,9 +5,9 @@ magnitude MR it is E[M], the mean of the magnitude on the scanner's own scale, w
 where that is weak (Gudbjartsson & Patz 1995; `medn2n.core.rician`). Nothing here can see that difference.
 
 The intervals ask how far the estimate is from the error that *these* scans have. Given the scans' object, only noise is
-random, so the error's variety over the anatomy must not widen them. Half the sum s and the difference d of two repeats
-are independent where noise is Gaussian and equally strong, and exchanging the repeats turns d's sign: sums of s·d over
-blocks wider than the noise is correlated have mean zero, and their squares add up to the variance looked for.
+random, so the error's variety over the anatomy must not widen them: the spread of blocks of the error map would. It is
+found from products that have mean zero whatever the anatomy, summed over blocks wider than the noise is correlated; the
+squares of those sums add up to the variance looked for.
 
 Arrays are (I,J,K), (I,J) or (I,J,K,N), all of one shape and unit; sums run in float64. `mask`: True where a voxel
 counts.
@@ -28,8 +28,8 @@ Interval = tuple[float, float]
 
 BLOCK = (12, 12, 2)  # voxels
 FARTHEST = 12  # voxels along an axis, to which noise is looked at for correlation
-REACH = 8  # the same, in the plane
 APART = 8  # voxels; noise so far apart is taken as independent
+LEAST_SHARE = 0.05  # of the largest term; the difference of all terms may come out below that by chance
 WIDER = 1.15  # a block that misses more of the noise's correlation is doubled,
 LEAST_BLOCKS = 20  # while so many are left
 
@@ -50,8 +50,8 @@ class RepeatError:
     share_interval: Interval
 
     def psnr_db(self, data_range: float) -> tuple[float, Interval]:
-        """10·log10(data_range² / mse), dB, and its 95 % interval, (low, high): that of mse, turned round. Infinite where
-        the mse, or the low end of its interval, is not above zero. data_range: in the scan's unit."""
+        """10·log10(data_range² / mse), dB, and its 95 % interval, (low, high): that of mse, turned round. Infinite
+        where the mse, or the low end of its interval, is not above zero. data_range: in the scan's unit."""
         low, high = self.mse_interval
         return _psnr_db(self.mse, data_range), (_psnr_db(high, data_range), _psnr_db(low, data_range))
 
@@ -74,17 +74,17 @@ def error_from_repeats(
     It estimates ½·mean[(f(a)−truth)² + (f(b)−truth)²] of these very scans. Symmetric form of the estimate in Lehtinen
     et al. 2018 / Marcos-Morales et al. 2023: it needs independent noise, the same object in the same place, and the
     same scale. The one-sided form has 1.7 times its spread. block: in voxels, wider than the noise is correlated;
-    chosen from the noise where it is not given. Interval: see `_deviation_of_two`. Infinite from fewer than two blocks.
+    chosen from the noise where it is not given. Interval: see `_Products`; infinite from fewer than two blocks.
     """
     a, b, fa, fb = (np.asarray(x, dtype=np.float64) for x in (first, second, denoised_first, denoised_second))
     count = _counted(a, mask)
     voxels = float(count.sum())
     noisy = max(float((0.5 * (a - b) ** 2 * count).sum()) / voxels, np.finfo(float).tiny)
     estimate = float((0.5 * ((fa - b) ** 2 + (fb - a) ** 2 - (a - b) ** 2) * count).sum()) / voxels
-    grid = _grid(a - b, count, block)
     share = estimate / noisy
-    half = _deviation_of_two(a, b, fa, fb, grid)
-    half_share = _deviation_of_two(a, b, fa, fb, grid, share=share) / noisy
+    products = _products_of_two(a, b, fa, fb, _grid(a - b, count, block))
+    half = products.half_width()
+    half_share = products.half_width(share) / noisy
     return RepeatError(
         mse=estimate,
         mse_interval=(estimate - half, estimate + half),
@@ -106,8 +106,8 @@ def error_from_three_repeats(
     """Mean squared error of f(a) from two further repeats b, c: mean[(f(a)−b)·(f(a)−c)]; of a itself likewise.
 
     Needs no equal noise levels (uMSE of Marcos-Morales et al., ICML 2023). With noise n and error e of f(a) the
-    estimate is off by mean[n_b·n_c − e·(n_b + n_c)]; block sums of (f(a) − (b+c)/2)·(b−c) vary as that does. block: as in
-    `error_from_repeats`.
+    estimate is off by mean[n_b·n_c − e·(n_b + n_c)]; block sums of (f(a) − (b+c)/2)·(b−c), which exchanging b
+    and c turns round, vary as that does. block: as in `error_from_repeats`.
     """
     a, b, c, fa = (np.asarray(x, dtype=np.float64) for x in (first, second, third, denoised_first))
     count = _counted(a, mask)
@@ -136,22 +136,60 @@ def _counted(voxels: Array, mask: Mask | None) -> Float:
     return count
 
 
-def _deviation_of_two(a: Float, b: Float, fa: Float, fb: Float, grid: NoiseBlocks, *, share: float = 0.0) -> float:
-    """Half of the 95 % interval of (estimate − error that these very scans have).
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Products:
+    """What the variance of (two-repeat estimate − error that these very scans have) is made of, in unit⁴.
 
-    With noise n₁, n₂ and errors e₁, e₂ that deviation is mean[n₁n₂ − e₁n₂ − e₂n₁]. Where f is nearly linear, e = β + L·n,
-    it is n₁·(1 − 2L)n₂ − β·(n₁ + n₂), with β the error that both denoised scans share. Half the sum of what was removed
-    from both, times the difference u of the two noises, has block sums that vary as n₁·(1 − L)n₂ − β·(n₁ + n₂) does; what
-    1 − 2L and 1 − L differ by follows from u, and from what f left of it. (Block sums of the estimate itself would take
-    the anatomy's variety for uncertainty.)
+    With noise n and error e of each repeat, C, E and L their own covariance and that of what f leaves of the noise, G
+    that of e with n, the deviation Σ (n₁n₂ − e₁n₂ − e₂n₁) has the variance C·C + 2·E·C − 4·G·C + 2·G·G (a dot: sum over all
+    pairs of voxels). G·G is L·C where f is linear and symmetric, and less otherwise: L·C is taken. f(a) − b is e₁ − n₂,
+    with covariance E + C; u = (a − b)/√2 has C; (f(a) − f(b))/√2 has L, and G with u. Multiplied by u from APART voxels
+    away, as strong as here but independent, the squares of their block sums give each term.
 
-    share: for the ratio estimate / noisy_mse, whose denominator is off by −mean[n₁n₂].
+    Each block by block and shift by shift: crossed: 2·E·C + 2·C·C; noise: C·C; left: G·C; both: L·C.
     """
+
+    grid: NoiseBlocks
+    crossed: Float
+    noise: Float
+    left: Float
+    both: Float
+
+    def half_width(self, share: float = 0.0) -> float:
+        """Half of the 95 % interval of the estimate; share: of the ratio estimate / noisy_mse (times the latter), whose
+        denominator is off by −mean[n₁n₂]."""
+        times = 1 + share
+        terms = self.crossed + (times**2 - 2) * self.noise - 4 * times * self.left + 2 * self.both
+        return self.grid.half_width(terms, least=LEAST_SHARE * float(self.crossed.sum()))
+
+
+def _products_of_two(a: Float, b: Float, fa: Float, fb: Float, grid: NoiseBlocks) -> _Products:
     noise, left = (a - b) / np.sqrt(2), (fa - fb) / np.sqrt(2)
-    crossed = grid.sums(((a - fa) + (b - fb)) / np.sqrt(2) * noise) ** 2
-    of_estimate = grid.product_variance(noise, (1 + share) * noise - 2 * left)
-    beyond = float(crossed.sum()) - grid.product_variance(noise, noise - left)
-    return grid.half_width(crossed, total=of_estimate + max(beyond, 0.0))
+    terms: list[tuple[Float, ...]] = []
+    pairs = 0.0
+    for here, there in _apart(a.shape):
+        count = grid.count[here] * grid.count[there]
+        pairs += float(count.sum())
+        away = noise[there] * count
+        products = ((fa - b)[here] * away, (fb - a)[here] * away, noise[here] * away, left[here] * away)
+        one, two, own, kept = (_block_sums(product, grid.edges).ravel() for product in products)
+        terms.append((one**2 + two**2, own**2, own * kept, kept**2))
+    scale = float(grid.count.sum()) / pairs if pairs > 0 else float("inf")
+    crossed, own_squared, shared, both = (scale * np.concatenate(term) for term in zip(*terms, strict=True))
+    return _Products(grid=grid, crossed=crossed, noise=own_squared, left=shared, both=both)
+
+
+def _apart(shape: tuple[int, ...]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Where voxels have another one APART voxels away, to either side along I and J, and where that one is."""
+    found = []
+    for axis in (0, 1):
+        apart = min(APART, shape[axis] // 2)
+        low, high = (
+            tuple(part if at == axis else slice(None) for at in range(len(shape)))
+            for part in (slice(0, shape[axis] - apart), slice(apart, None))
+        )
+        found += [(low, high), (high, low)]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,38 +215,22 @@ class NoiseBlocks:
         sums = self.sums(values)
         return np.asarray(sums - sums.sum() / self.sizes.sum() * self.sizes)
 
-    def product_variance(self, noise: Float, other: Float) -> float:
-        """Variance of Σ x·y, x being like `noise` and y like `other`, but independent of each other: Σ of their squares,
-        one of them APART voxels away, where it is independent of the first but still as strong; times what
-        correlation within both adds (Bartlett 1935)."""
-        noise, other = noise * self.count, other * self.count
-        product, pairs = 0.0, 0.0
-        for axis in (0, 1):
-            x, y, counted = (np.moveaxis(part, axis, 0) for part in (noise**2, other**2, self.count))
-            apart = min(APART, len(x) - 1)
-            if apart > 0:
-                product += float(np.vdot(x[apart:], y[:-apart]) + np.vdot(x[:-apart], y[apart:]))
-                pairs += 2 * float(np.vdot(counted[apart:], counted[:-apart]))
-        if pairs == 0:
-            return float("inf")
-        return product / pairs * float(self.count.sum()) * _correlation_area(noise, other, self.count)
+    def half_width(self, squares: Float, *, least: float = 0.0) -> float:
+        """Half of the 95 % interval of a mean over all voxels that count. squares: of block sums, or what stands for
+        them, whose sum is the variance of the sum over all voxels, at least `least`. Student's t with as many degrees
+        of freedom as their spread leaves (Satterthwaite 1946), no more than there are blocks. Infinite from fewer than
+        two blocks."""
+        from scipy.special import stdtrit
 
-    def half_width(self, squares: Float, *, total: float | None = None) -> float:
-        """Half of the 95 % interval of a mean over all voxels that count, from the squared block sums, or from `total`,
-        of which only they are uncertain: Student's t with as many degrees of freedom as their own spread leaves
-        (Satterthwaite 1946: Σ² of the squares over Σ of their squares). Infinite from fewer than two blocks."""
-        from scipy import stats
-
-        blocks = np.count_nonzero(self.sizes)
-        if blocks < 2:
+        blocks = int(np.count_nonzero(self.sizes))
+        variance = max(float(squares.sum()), least)
+        if blocks < 2 or not np.isfinite(variance):
             return float("inf")
-        energy = float(squares.sum())
-        sure = energy if total is None else total
-        if sure <= 0:
+        if variance == 0:
             return 0.0
-        freedom = max(3 * energy**2 / float((squares**2).sum()) - 2, 1.0) if energy > 0 else 3.0 * blocks
-        freedom = min(freedom * (sure / max(energy, 1e-9 * sure)) ** 2, 3.0 * blocks)
-        return float(stats.t.ppf(0.975, freedom) * np.sqrt(self.missed * sure) / self.count.sum())
+        spread = float((squares**2).sum()) - float(squares.sum()) ** 2 / squares.size
+        freedom = float(np.clip(2 * variance**2 / spread if spread > 0 else blocks, 2.0, blocks))
+        return float(stdtrit(freedom, 0.975) * np.sqrt(self.missed * variance) / self.count.sum())
 
 
 def _grid(difference: Float, count: Float, block: tuple[int, ...] | None) -> NoiseBlocks:
@@ -253,34 +275,3 @@ def _block_sums(values: Float, edges: tuple[int, ...]) -> Float:
     for axis, edge in enumerate(edges):
         values = np.add.reduceat(values, np.arange(0, values.shape[axis], edge), axis=axis)
     return values
-
-
-def _correlation_area(one: Float, two: Float, count: Float) -> float:
-    """Σ over lags of the product of two noises' own correlations: 1 where either is white. In-plane by Fourier
-    transform, along the third axis by itself; what chance adds to the products is taken off."""
-    if not (one.any() and two.any()):
-        return 1.0
-    reach = [min(REACH, size - 1) for size in one.shape[:2]]
-    padded = [size + most for size, most in zip(one.shape[:2], reach, strict=True)]
-
-    def own(values: Float) -> Float:
-        power = np.abs(np.fft.rfft2(values, s=padded, axes=(0, 1))) ** 2
-        lags = np.fft.irfft2(power.reshape(*power.shape[:2], -1).sum(axis=2), s=padded)
-        i, j = (np.arange(-most, most + 1) for most in reach)
-        return np.asarray(lags[np.ix_(i, j)])
-
-    pairs = own(count)
-    some = pairs > 0.5
-    x, y = (np.where(some, own(part) / np.maximum(pairs, 1), 0) for part in (one, two))
-    x, y = x / x[reach[0], reach[1]], y / y[reach[0], reach[1]]
-    alike = float(np.vdot(one, two)) ** 2 / (float(np.vdot(one, one)) * float(np.vdot(two, two)))
-    products = x * y
-    area = max(float(products.sum()), 0.1)
-    other = some.copy()
-    other[reach[0], reach[1]] = False
-    area = max(area * (1 - alike * float((1 / pairs[other]).sum())), 0.1)
-    along = 1.0
-    if one.ndim > 2:
-        square = _squared_correlation(one, count, 2)[:2]
-        along += 2 * float(square.sum())
-    return area * along
