@@ -82,7 +82,7 @@ def error_from_repeats(
     noisy = max(float((0.5 * (a - b) ** 2 * count).sum()) / voxels, np.finfo(float).tiny)
     estimate = float((0.5 * ((fa - b) ** 2 + (fb - a) ** 2 - (a - b) ** 2) * count).sum()) / voxels
     share = estimate / noisy
-    products = _products_of_two(a, b, fa, fb, _grid(a - b, count, block))
+    products = _products_of_two(a, b, fa, fb, noise_blocks(a - b, count, block))
     half = products.half_width()
     half_share = products.half_width(share) / noisy
     return RepeatError(
@@ -116,7 +116,7 @@ def error_from_three_repeats(
     estimate = float(((fa - b) * (fa - c) * count).sum()) / voxels
     share = estimate / noisy
     difference, middle = b - c, (b + c) / 2
-    grid = _grid(difference, count, block)
+    grid = noise_blocks(difference, count, block)
     half = grid.half_width(grid.centred((fa - middle) * difference) ** 2)
     of_share = (fa - middle) - share * (a - middle)
     half_share = grid.half_width(grid.centred(of_share * difference) ** 2) / noisy
@@ -141,10 +141,10 @@ class _Products:
     """What the variance of (two-repeat estimate − error that these very scans have) is made of, in unit⁴.
 
     With noise n and error e of each repeat, C, E and L their own covariance and that of what f leaves of the noise, G
-    that of e with n, the deviation Σ (n₁n₂ − e₁n₂ − e₂n₁) has the variance C·C + 2·E·C − 4·G·C + 2·G·G (a dot: sum over all
-    pairs of voxels). G·G is L·C where f is linear and symmetric, and less otherwise: L·C is taken. f(a) − b is e₁ − n₂,
-    with covariance E + C; u = (a − b)/√2 has C; (f(a) − f(b))/√2 has L, and G with u. Multiplied by u from APART voxels
-    away, as strong as here but independent, the squares of their block sums give each term.
+    that of e with n, the deviation Σ (n₁n₂ − e₁n₂ − e₂n₁) has the variance C·C + 2·E·C − 4·G·C + 2·G·G (a dot: sum over
+    all pairs of voxels). G·G is L·C where f is linear and symmetric, and less otherwise: L·C is taken. f(a) − b is
+    e₁ − n₂, with covariance E + C; u = (a − b)/√2 has C; (f(a) − f(b))/√2 has L, and G with u. Multiplied by u from
+    APART voxels away, as strong as here but independent, the squares of their block sums give each term.
 
     Each block by block and shift by shift: crossed: 2·E·C + 2·C·C; noise: C·C; left: G·C; both: L·C.
     """
@@ -172,7 +172,7 @@ def _products_of_two(a: Float, b: Float, fa: Float, fb: Float, grid: NoiseBlocks
         pairs += float(count.sum())
         away = noise[there] * count
         products = ((fa - b)[here] * away, (fb - a)[here] * away, noise[here] * away, left[here] * away)
-        one, two, own, kept = (_block_sums(product, grid.edges).ravel() for product in products)
+        one, two, own, kept = (block_sums(product, grid.edges).ravel() for product in products)
         terms.append((one**2 + two**2, own**2, own * kept, kept**2))
     scale = float(grid.count.sum()) / pairs if pairs > 0 else float("inf")
     crossed, own_squared, shared, both = (scale * np.concatenate(term) for term in zip(*terms, strict=True))
@@ -208,7 +208,7 @@ class NoiseBlocks:
 
     def sums(self, values: Float) -> Float:
         """Sums of `values` over the voxels of each block that count, on the grid of blocks."""
-        return _block_sums(values * self.count, self.edges)
+        return block_sums(values * self.count, self.edges)
 
     def centred(self, values: Float) -> Float:
         """Sums less what the mean of all predicts for a block of that size."""
@@ -233,7 +233,7 @@ class NoiseBlocks:
         return float(stdtrit(freedom, 0.975) * np.sqrt(self.missed * variance) / self.count.sum())
 
 
-def _grid(difference: Float, count: Float, block: tuple[int, ...] | None) -> NoiseBlocks:
+def noise_blocks(difference: Float, count: Float, block: tuple[int, ...] | None = None) -> NoiseBlocks:
     """Blocks of the given edges; without, of BLOCK, doubled along the axes on which they miss much of the noise's
     correlation. difference: of two repeats, noise only."""
     known = block is not None
@@ -244,11 +244,11 @@ def _grid(difference: Float, count: Float, block: tuple[int, ...] | None) -> Noi
     for axis, square in enumerate(squares):
         while not known and _missed(square, edges[axis]) > WIDER and 2 * edges[axis] <= difference.shape[axis]:
             wider = [2 * edge if at == axis else edge for at, edge in enumerate(edges)]
-            if np.count_nonzero(_block_sums(count, tuple(wider))) < LEAST_BLOCKS:
+            if np.count_nonzero(block_sums(count, tuple(wider))) < LEAST_BLOCKS:
                 break
             edges = wider
     missed = float(np.prod([_missed(square, edge) for square, edge in zip(squares, edges, strict=True)]))
-    return NoiseBlocks(count=count, edges=tuple(edges), sizes=_block_sums(count, tuple(edges)), missed=missed)
+    return NoiseBlocks(count=count, edges=tuple(edges), sizes=block_sums(count, tuple(edges)), missed=missed)
 
 
 def _squared_correlation(noise: Float, count: Float, axis: int) -> Float:
@@ -270,7 +270,7 @@ def _missed(square: Float, edge: int) -> float:
     return float((1 + 2 * square.sum()) / (1 + 2 * (square * np.maximum(1 - lags / edge, 0)).sum()))
 
 
-def _block_sums(values: Float, edges: tuple[int, ...]) -> Float:
+def block_sums(values: Float, edges: tuple[int, ...]) -> Float:
     """Sums over a grid of blocks (the last ones may be smaller), as that grid."""
     for axis, edge in enumerate(edges):
         values = np.add.reduceat(values, np.arange(0, values.shape[axis], edge), axis=axis)
