@@ -55,9 +55,9 @@ class ResidualAnatomy:
     over 1.96). anatomy: root of their covariance, in the scan's unit, negative where that is; anatomy_interval: 95 %.
     significant: True where the correlation lies above what noise gives (one-sided 2.5 %).
 
-    regions: (N,3) first voxel of each region of `region` voxels; correlations, anatomies: (N,) of each; threshold: (N,)
-    correlation that noise exceeds in any of them in ALARMS of all scans. worst: number of the one furthest above it in
-    standard errors, −1 without regions; found: True where any lies above.
+    regions: (N,3) first voxel of each region of `region` voxels; correlations, anatomies: (N,) of each; threshold:
+    (N,) correlation that noise exceeds in any of them in ALARMS of all scans. worst: number of the one furthest above it as a
+    share of its threshold, −1 without regions; found: True where any lies above.
     """
 
     correlation: float
@@ -119,7 +119,7 @@ def _powers(voxels: Float, where: BoolArray) -> Float:
     hann = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE) ** 2
     window = np.outer(hann, hann)
     spectrum = np.fft.rfft2(residual * window, axes=(1, 2))
-    return np.asarray((np.abs(spectrum) ** 2 / (window**2).sum()).reshape(len(residual), -1))
+    return np.asarray((np.abs(spectrum) ** 2 / (window**2).sum()).reshape(len(residual), SIDE * (SIDE // 2 + 1)))
 
 
 def _band(limits: Interval, removed: Float, of_noise: Float) -> Band:
@@ -209,25 +209,29 @@ def _region(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> t
 def _regions(
     one: Float, two: Float, count: Float, edges: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.int64], Float, Float, Float]:
-    """First voxel, correlation, root of the covariance and threshold of each region that lies in the body."""
+    """First voxel, correlation, root of the covariance and threshold of each region that lies in the body. Regions
+    overlap by half along I and J, so that no lesion is cut by all of them."""
     from scipy.special import stdtrit
 
-    sizes, common, spread, energy = (
-        block_sums(values, edges) for values in (count, one * two, (one**2 - two**2) / 2, (one**2 + two**2) / 2)
-    )
-    corners = np.argwhere(np.ones(sizes.shape, dtype=bool)) * np.array(edges)
-    keep = ((sizes >= LEAST_FILLED * np.prod(edges)) & (energy > 0)).ravel()
-    size, shared, twin, power = (part.ravel()[keep] for part in (sizes, common, spread, energy))
-    none = np.zeros(0)
-    if len(size) < LEAST_REGIONS:
+    fields = (count, one * two, (one**2 - two**2) / 2, (one**2 + two**2) / 2)
+    found, corners = [], []
+    for i in {0, edges[0] // 2}:
+        for j in {0, edges[1] // 2}:
+            sums = [block_sums(values[i:, j:], edges) for values in fields]
+            keep = (sums[0] >= LEAST_FILLED * np.prod(edges)) & (sums[3] > 0)
+            found.append([part[keep] for part in sums])
+            corners.append(np.argwhere(keep) * np.array(edges) + np.array([i, j, 0]))
+    size, shared, twin, power = (np.concatenate(part) for part in zip(*found, strict=True))
+    apart = len(size) / len(found)
+    if apart < LEAST_REGIONS:
+        none = np.zeros(0)
         return np.zeros((0, 3), np.int64), none, none, none
     area = float(np.mean(size * (twin / power) ** 2))  # voxels that share one independent value of noise
     pairs = np.maximum(size / max(area, 1e-9), LEAST_PIECES)
-    freedom = 1 / (1 / (pairs - 1) + 1 / len(size))
-    limit = stdtrit(freedom, 1 - ALARMS / len(size))
+    limit = stdtrit(1 / (1 / (pairs - 1) + 1 / apart), 1 - ALARMS / len(size))
     threshold = limit / np.sqrt(limit**2 + pairs - 1)
     roots = np.sign(shared) * np.sqrt(np.abs(shared) / size)
-    return np.asarray(corners[keep]), shared / power, roots, np.asarray(threshold)
+    return np.concatenate(corners), shared / power, roots, np.asarray(threshold)
 
 
 def uncertainty_map(denoised_first: Array, denoised_second: Array, *, smoothing_voxels: float = 2.0) -> Float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -92,11 +93,12 @@ def test_bands_say_what_was_removed_of_the_noise() -> None:
     generator = np.random.default_rng(0)
     a, b = NOISES["white"](generator), NOISES["white"](generator)
     bands = removed_spectrum(a, b, blur(a), blur(b), where=BODY, spacing_mm=SPACING[:2])
-    for band in bands[1:]:
+    assert all(one.ratio < next_.ratio for one, next_ in pairwise(bands))
+    for band in bands[3:]:  # lower ones take some of their steep neighbours' power under the window
         # A Gaussian of one pixel leaves exp(−2π²f²) of a frequency f in cycles a pixel.
         inside = SPACING[0] * np.linspace(band.low, band.high, 50)
         expected = np.average((1 - np.exp(-2 * np.pi**2 * inside**2)) ** 2, weights=inside)
-        assert band.ratio == pytest.approx(expected, rel=0.1, abs=0.03)
+        assert band.ratio == pytest.approx(expected, rel=0.15)
         assert band.noise == pytest.approx(SIGMA**2, rel=0.15)
     thin = np.zeros(SHAPE, dtype=bool)
     thin[:20] = True
