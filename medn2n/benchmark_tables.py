@@ -128,8 +128,9 @@ NARROW_DB = 0.1
 
 def error_benchmark_table(result: ErrorBenchmark) -> str:
     """One line a kind of noise and estimator, then one a denoiser: how many of the 95 % intervals hold what is true;
-    how many PSNR intervals reach at most ±0.1 dB, how many of those lie within 0.1 dB of the truth, and the furthest; the
-    same of those that reach at most ±0.05 dB; the mean of (estimate − truth) / truth, of MSE, with its standard error.
+    how many PSNR intervals reach at most ±0.1 dB, how many of those lie within 0.1 dB of the truth, and the furthest;
+    how many reach at most ±0.05 dB, and the furthest; the mean of (estimate − truth) / truth, of MSE, with its standard
+    error.
     """
     header = (
         "noise, estimator", "trials", "MSE", "PSNR", "share", "≤ ±0.1 dB", "within 0.1", "furthest", "≤ ±0.05 dB",

@@ -56,8 +56,8 @@ class ResidualAnatomy:
     significant: True where the correlation lies above what noise gives (one-sided 2.5 %).
 
     regions: (N,3) first voxel of each region of `region` voxels; correlations, anatomies: (N,) of each; threshold:
-    (N,) correlation that noise exceeds in any of them in ALARMS of all scans. worst: number of the one furthest above it as a
-    share of its threshold, −1 without regions; found: True where any lies above.
+    (N,) correlation that noise exceeds in any of them in ALARMS of all scans. worst: number of the one whose
+    correlation is the largest share of its threshold, −1 without regions; found: True where any lies above.
     """
 
     correlation: float
