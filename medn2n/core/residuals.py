@@ -168,22 +168,20 @@ def residual_anatomy(
     and how many voxels share one value of noise. A region's threshold is Student's t for so many independent pairs, at
     ALARMS over the number of regions (Bonferroni). Nothing is found where nothing was removed.
     """
+    if not where.any():
+        raise ValueError("residual_anatomy: the body holds no voxel")
     one = np.where(where, first.astype(np.float64) - denoised_first, 0.0)
     two = np.where(where, second.astype(np.float64) - denoised_second, 0.0)
     count = where.astype(np.float64)
-    if not where.any():
-        raise ValueError("residual_anatomy: the body holds no voxel")
-    voxels, energy = float(count.sum()), float((one**2 + two**2).sum()) / 2
-    covariance = float((one * two).sum()) / voxels
+    power = float((one**2 + two**2).sum()) / 2 / float(count.sum())
+    covariance = float((one * two).sum()) / float(count.sum())
     grid = noise_blocks(one - two, count)
     half = grid.half_width(grid.centred((one**2 - two**2) / 2) ** 2)
-    scale = energy / voxels if energy > 0 else 1.0
     edges = _region(where.shape, spacing_mm)
     corners, correlations, anatomies, threshold = _regions(one, two, count, edges)
-    above = (correlations / np.where(threshold > 0, threshold, 1.0)) if len(correlations) else correlations
     return ResidualAnatomy(
-        correlation=covariance / scale,
-        error=half / 1.96 / scale,
+        correlation=covariance / power if power > 0 else 0.0,
+        error=half / 1.96 / power if power > 0 else 0.0,
         anatomy=_signed_root(covariance),
         anatomy_interval=(_signed_root(covariance - half), _signed_root(covariance + half)),
         significant=covariance > half,
@@ -192,7 +190,7 @@ def residual_anatomy(
         correlations=correlations,
         anatomies=anatomies,
         threshold=threshold,
-        worst=int(np.argmax(above)) if len(above) else -1,
+        worst=int(np.argmax(correlations / threshold)) if len(corners) else -1,
     )
 
 
