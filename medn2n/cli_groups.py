@@ -155,6 +155,18 @@ def benchmark_pairs(
     print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=(modality or "").upper())))
 
 
+@benchmark_app.command("error")
+def benchmark_error(
+    trials: Annotated[int, typer.Option(help="Scenes of each kind of noise.", min=1)] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Whether the error told from two and three repeats agrees with the true one, and its intervals hold it."""
+    from medn2n.benchmark_tables import error_benchmark_table
+    from medn2n.error_benchmark import benchmark_error as measure
+
+    print(error_benchmark_table(measure(trials=trials, seed=seed)))
+
+
 @benchmark_app.command("samples")
 def benchmark_samples(
     groups: Annotated[int, typer.Option(help="Pairs of volumes, 25 MB each pair.", min=1)] = 8,

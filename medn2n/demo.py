@@ -22,7 +22,7 @@ from medn2n.config import Recipe
 from medn2n.core.cases import Case, held_out_slices
 from medn2n.core.classical import FILTERS
 from medn2n.core.demo_table import add_noise_at_snr, head_mask, psnr_in_head, truth_from_pair
-from medn2n.core.metrics import RepeatError, error_from_repeats
+from medn2n.core.repeat_error import RepeatError, error_from_repeats
 from medn2n.core.tuning import TuningCase, tune
 from medn2n.core.volume import Volume
 from medn2n.errors import GateFailed

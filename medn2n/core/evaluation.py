@@ -29,6 +29,7 @@ import numpy.typing as npt
 from medn2n.core import metrics
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
+from medn2n.core.repeat_error import error_from_repeats
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
 
@@ -65,7 +66,8 @@ class SingleScanFigures:
 def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = None) -> SingleScanFigures:
     """Figures of one denoised scan without truth or repeat; a 4D scan counts its first frame.
 
-    flat: the flat tissue of the first frame, where the caller knows it (`noise.flat_regions`). Residual anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
+    flat: the flat tissue of the first frame, where the caller knows it (`noise.flat_regions`). Residual anatomy inside
+    the flat blocks counts as noise in both, so noise_left errs upwards.
     """
     first, second = _frame(before.voxels), _frame(after.voxels)
     padding = None if before.padding is None else _frame(before.padding)
@@ -130,7 +132,7 @@ def figures_from_repeats(
     for volume in (first, second):
         if volume.padding is not None:
             mask &= ~volume.padding
-    error = metrics.error_from_repeats(
+    error = error_from_repeats(
         first.voxels,
         second.voxels,
         denoised_first.voxels,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medn2n.core.display import oriented, slice_pairs
-from medn2n.core.metrics import RepeatError
+from medn2n.core.repeat_error import RepeatError
 from medn2n.core.volume import FloatArray, Volume
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Block, Column, Comparison, Frame, Picture, Section, Table, Text

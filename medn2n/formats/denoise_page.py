@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medn2n.core.display import SlicePair
 from medn2n.core.ct_numbers import RegionNumbers
+from medn2n.core.display import SlicePair
 from medn2n.core.evaluation import SingleScanFigures
 from medn2n.core.gates import Gate
 from medn2n.formats.page import write_page

@@ -59,7 +59,8 @@ def evaluate(
     report.html.
 
     split: where it is empty, test and then training is judged instead. denoisers: name → function.
-    limits: of the gates; medn2n's own if not given. baselines: names from `core.packaged_filters.BASELINES`, or "all" for those whose package is installed.
+    baselines: names from `core.packaged_filters.BASELINES`, or "all" for those whose package is installed. limits: of
+    the gates; medn2n's own if not given.
     UsageError for a baseline that is unknown or not installed, a name used twice, or a manifest without scans.
     """
     filters, left_out = _filters(baselines)
