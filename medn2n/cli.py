@@ -213,7 +213,7 @@ def evaluate(
     output: Out,
     model: Annotated[list[str] | None, typer.Option(help="Model name or folder; may be repeated.")] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all.")
+        list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all that are installed.")
     ] = None,
     split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",

@@ -70,20 +70,21 @@ class Filter:
         return np.asarray(self.on_scan(source, strength, told), dtype=np.float32)
 
 
-def noise_told(filter_: Filter, voxels: FloatArray) -> ScanNoise:
+def noise_told(filter_: Filter, voxels: FloatArray, modality: str) -> ScanNoise:
     """What `filter_` is to be told of the noise of (I,J,K) voxels, and no more, since measuring takes time."""
+    rician = modality == "MR" and is_magnitude(voxels)
     if filter_.told == "nothing":
-        return ScanNoise(sigma=0.0, rician=is_magnitude(voxels))
+        return ScanNoise(sigma=0.0, rician=rician)
     kernel = noise_kernel(voxels) if filter_.told == "spectrum" else None
     sigma = noise_sigma(voxels) if kernel is None else float(np.sqrt(np.sum(kernel.astype(np.float64) ** 2)))
-    return ScanNoise(sigma=sigma, kernel=kernel, rician=is_magnitude(voxels))
+    return ScanNoise(sigma=sigma, kernel=kernel, rician=rician)
 
 
 def filter_volume(volume: Volume, filter_: Filter, strength: float) -> Volume:
     """The filtered scan, its noise measured on itself. Padding is filled with the lowest measured value for the
     filter, and put back."""
     filled, padding = without_padding(volume), volume.padding
-    filtered = filter_(filled, strength, noise_told(filter_, filled))
+    filtered = filter_(filled, strength, noise_told(filter_, filled, volume.modality))
     if padding is not None:
         filtered[padding] = volume.voxels[padding]
     return volume.with_voxels(filtered)

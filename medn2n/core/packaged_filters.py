@@ -95,17 +95,16 @@ def _lift(voxels: FloatArray, strength: float, noise: ScanNoise) -> np.float64:
 
 def _marchenko_pastur(voxels: FloatArray, strength: float, _noise: ScanNoise) -> Picture:
     """(I,J,K,T): the frames are the components. (I,J,K): the strength² pixels of each of the scan's square patches
-    are, and neighbouring patches the samples; it takes the noise as white."""
+    are, fewer in a small slice, and neighbouring patches the samples; it takes the noise as white."""
     if voxels.ndim == 4:
         if voxels.shape[3] < FEWEST_FRAMES:
             raise InputError("TOO_FEW_FRAMES", f"MP-PCA needs {FEWEST_FRAMES} frames or more, or one scan alone; "
                              f"found {voxels.shape[3]}. Give it one frame.")  # fmt: skip
         return _principal_components(voxels)
-    edge = int(strength)
-    if min(voxels.shape[:2]) < PLACES * edge:
-        raise InputError("TOO_SMALL", f"MP-PCA with patches of {edge}×{edge} pixels needs slices of {PLACES * edge} × "
-                         f"{PLACES * edge} pixels or more; found {voxels.shape[0]} × {voxels.shape[1]}. "
-                         "Leave it out.")  # fmt: skip
+    edge = min(int(strength), min(voxels.shape[:2]) // PLACES)
+    if edge < 2:
+        raise InputError("TOO_SMALL", f"MP-PCA needs slices of {2 * PLACES} × {2 * PLACES} pixels or more; found "
+                         f"{voxels.shape[0]} × {voxels.shape[1]}. Leave it out.")  # fmt: skip
     rows, columns = (-(-size // edge) for size in voxels.shape[:2])
     rest = [(0, count * edge - size) for count, size in zip((rows, columns), voxels.shape[:2], strict=True)]
     filled = np.pad(voxels, [*rest, (0, 0)], mode="symmetric")

@@ -37,7 +37,7 @@ def tuning_case(filter_: Filter, noisy: Volume, target: Volume, *, repeat: bool)
     """The part of a scan that `filter_` is tuned on: two slices, or one block for filters that look across slices.
     target: the truth, or an independent `repeat`. CT against a truth is judged in the soft-tissue window."""
     filled = without_padding(noisy)
-    noise = noise_told(filter_, filled)
+    noise = noise_told(filter_, filled, noisy.modality)
     at = _middle(filled.shape) if filter_.whole else _spread(filled.shape)
     return TuningCase(
         noisy=np.ascontiguousarray(filled[at]),

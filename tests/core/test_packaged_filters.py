@@ -36,15 +36,17 @@ def noisy(truth: np.ndarray, kernel: np.ndarray | None = None, seed: int = 0) ->
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_a_packaged_filter_removes_error_and_keeps_the_mean(name: str) -> None:
+    """BM4D across slices and under smooth noise, whose spectrum it is told; the others on one slice of white noise."""
     filter_ = BASELINES[name]
     pytest.importorskip(filter_.package)
-    truth = scene(32)
-    scan, noise = noisy(truth), ScanNoise(sigma=SIGMA)
-    found = filter_(scan, filter_.default, noise)
+    kernel, slices = (KERNEL, 5) if name == "bm4d" else (None, 1)
+    truth = scene(32, slices)
+    scan = noisy(truth, kernel)
+    found = filter_(scan, filter_.default, ScanNoise(sigma=SIGMA, kernel=kernel))
     assert found.shape == scan.shape
     assert found.dtype == np.float32
     assert mse(truth, found) < 0.7 * mse(truth, scan)
-    assert abs(float(np.mean(found - scan))) < 1.0
+    assert abs(float(np.mean(found - scan))) < 1.5
 
 
 @pytest.mark.parametrize("name", ["bm3d", "mppca", "anlm"])  # BM4D is BM3D's engine, and slow
@@ -56,7 +58,7 @@ def test_the_unit_does_not_matter(name: str) -> None:
     assert 100 * filter_(scan / 100, filter_.default, SIGMA / 100) == pytest.approx(plain, abs=0.1 * SIGMA)
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", ["bm3d", "mppca", "anlm"])
 def test_a_constant_near_zero_stays(name: str) -> None:
     filter_ = BASELINES[name]
     pytest.importorskip(filter_.package)
@@ -90,22 +92,23 @@ def test_the_spectrum_is_that_of_noise_under_the_kernel() -> None:
 
 def test_a_filter_is_told_no_more_than_it_asks_for() -> None:
     scan = noisy(scene(128), KERNEL)
-    nothing = noise_told(BASELINES["gaussian"], scan)
+    nothing = noise_told(BASELINES["gaussian"], scan, "CT")
     assert (nothing.sigma, nothing.kernel, nothing.rician) == (0.0, None, False)
-    level, spectrum = noise_told(BASELINES["tv"], scan), noise_told(BASELINES["bm3d"], scan)
+    level, spectrum = (noise_told(BASELINES[name], scan, "CT") for name in ("tv", "bm3d"))
     assert level.kernel is None
     assert level.sigma == pytest.approx(SIGMA, rel=0.2)
     assert spectrum.sigma == pytest.approx(level.sigma, rel=1e-5)
     assert spectrum.kernel is not None
-    assert noise_told(BASELINES["anlm"], scan + 1000).rician
+    assert noise_told(BASELINES["anlm"], scan + 1000, "MR").rician
+    assert not noise_told(BASELINES["anlm"], scan + 1000, "PHOTO").rician
 
 
 def test_principal_components_take_a_series_and_refuse_a_short_one_or_a_small_slice() -> None:
     mppca = BASELINES["mppca"]
     with pytest.raises(InputError, match="needs 5 frames or more"):
         mppca(np.zeros((20, 20, 5, 3), np.float32), 3, 0.0)
-    with pytest.raises(InputError, match="15 × 15 pixels or more; found 12 × 20"):
-        mppca(np.zeros((12, 20, 5), np.float32), 3, 0.0)
+    with pytest.raises(InputError, match="10 × 10 pixels or more; found 8 × 20"):
+        mppca(np.zeros((8, 20, 5), np.float32), 3, 0.0)
     pytest.importorskip("dipy")
     truth = np.repeat(scene(20, 5)[..., None], 8, axis=3)
     series = noisy(truth)
