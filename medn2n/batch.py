@@ -5,25 +5,22 @@ Above the stages, which never import one another: folder → catalogue → volum
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from medn2n.batch_options import Options, check_options
 from medn2n.core.catalogue import Series
-from medn2n.core.gates import Limits
 from medn2n.core.provenance import Provenance
 from medn2n.core.review import Review, review
 from medn2n.core.volume import Volume
-from medn2n.errors import InputError, Medn2nError, ModelError, TryLater, UsageError
-from medn2n.formats.bundle_dir import find_bundle, read_bundle
+from medn2n.errors import InputError, Medn2nError, ModelError, TryLater
 from medn2n.formats.denoise_page import MAX_PICTURED
-from medn2n.formats.dicom_write import DicomOptions
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, write_record
 from medn2n.formats.scan import load_series, planned_files, save
-from medn2n.formats.scan_write import Dtype, Format, Written
+from medn2n.formats.scan_write import Written
 from medn2n.log import logger
 from medn2n.places import check_space, find_places
 from medn2n.stages.folder_to_catalogue import catalogue
@@ -39,28 +36,6 @@ NEEDS_A_MODALITY = (
 
 
 PHOTOGRAPH = "A photograph: denoised only by a model of photographs that --model names."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line of `medn2n denoise` says. modality: "CT", "MR" or "". sigma: noise of MR magnitudes in the
-    scan's unit, for rician "correct"; None: measured."""
-
-    model: str = "auto"
-    modality: str = ""
-    strength: float = 1.0
-    rician: Literal["keep", "correct"] = "keep"
-    sigma: float | None = None
-    dtype: Dtype = "same"
-    format: Format = "same"
-    device: str = "auto"
-    threads: int | None = None
-    memory_gb: float | None = None
-    dicom: DicomOptions = field(default_factory=DicomOptions)
-    dry_run: bool = False
-    overwrite: bool = False
-    report: bool = True
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +58,7 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
     exception; TryLater (disk full) ends the run, and the same call resumes it.
     """
     place = find_places(source, output, overwrite=options.overwrite)
-    photos = _check_model(options)
+    photos = check_options(options)
     found = catalogue(place.source, modality=options.modality, below=place.below)
     if not options.dry_run:
         check_space(found, place.output, float32=options.dtype == "float32")
@@ -114,26 +89,6 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
 
 def _because(record: SeriesRecord) -> str:
     return f": {record.reason}" if record.reason else ""
-
-
-def _check_model(options: Options) -> bool:
-    """UsageError where strength or model cannot be; else whether the model is one of photographs."""
-    if not 0.0 <= options.strength <= 1.0:
-        raise UsageError(f"--strength is between 0 and 1, found {options.strength}.")
-    if options.sigma is not None and options.rician == "keep":
-        raise UsageError("--sigma is for --rician correct. Give both, or neither.")
-    if options.rician == "correct" and options.modality == "CT":
-        raise UsageError("--rician correct is for MR magnitude images, --modality says CT.")
-    if options.model != "auto":
-        try:
-            find_bundle(options.model)
-        except InputError as error:
-            raise UsageError(str(error)) from None
-        try:
-            return read_bundle(options.model).info.modality == "PHOTO"
-        except InputError:
-            pass  # a damaged model is each series' own refusal
-    return False
 
 
 def _series(run: _Run, series: Series) -> tuple[SeriesRecord, DenoisedSeries]:
@@ -197,15 +152,10 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
     found = review(
-        volume, after, seen=info.scope, scale=denoiser.scale_of(volume), acquisition=series.acquisition,
-        limits=_limits(options, rician=rician),
+        volume, after, seen=info.scope.seen(), scale=denoiser.scale_of(volume), acquisition=series.acquisition,
+        limits=options.limits_for(rician=rician),
     )  # fmt: skip
     return _done(run, record, volume, after, written, found)
-
-
-def _limits(options: Options, *, rician: bool) -> Limits:
-    """What --rician correct takes off is a shift that was asked for."""
-    return replace(options.limits, signal_share=math.inf) if rician else options.limits
 
 
 def _identified(
@@ -261,14 +211,14 @@ def _done(
 def _judged(record: SeriesRecord, written: Written, found: Review) -> SeriesRecord:
     """The record with its status: a person looks at a copy in which many voxels were clipped, or a limit failed. A
     photograph's white is where its range ends, so that noise taken from it may well lie outside."""
-    if record.modality != "PHOTO" and found.code:
-        return replace(record, status="review", code=found.code, reason=found.reason)
     if record.modality != "PHOTO" and written.clipped_voxels > MOST_CLIPPED * written.voxels:
         reason = (
             f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "
             "is expected. Look at the copy before it is used."
         )
         return replace(record, status="review", code="CLIPPED", reason=reason)
+    if record.modality != "PHOTO" and found.code:
+        return replace(record, status="review", code=found.code, reason=found.reason)
     reason = "The source was compressed with loss, and the copy says so too." if written.lossy else ""
     return replace(record, status="done", reason=reason)
 

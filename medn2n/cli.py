@@ -189,12 +189,11 @@ def denoise(
 ) -> None:
     """Scans in, denoised scans out, in the same place and with the same patient and study."""
     from medn2n import batch
-    from medn2n.formats.dicom_write import DicomOptions
-    from medn2n.formats.gate_limits import read_limits
+    from medn2n.batch_options import DicomOptions, Options, read_limits
     from medn2n.tables import run_table
 
     dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
-    options = batch.Options(
+    options = Options(
         model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_, rician=rician,
         sigma=sigma, device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run,
         overwrite=overwrite, report=not no_report, limits=read_limits(limits),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from medn2n import batch
+from medn2n.batch_options import Options
 from medn2n.config import Recipe
 from medn2n.core.cases import Case, held_out_slices
 from medn2n.core.classical import FILTERS
@@ -123,9 +124,9 @@ def _check_pair(scans: Path, output: Path) -> tuple[tuple[str, float], ...]:
 
 def _denoise_all(scans: Path, output: Path, model: Path) -> None:
     """NIfTI with the model just trained, DICOM with the shipped ones."""
-    mr = batch.Options(model=str(model), modality="MR", device="cpu", overwrite=True)
+    mr = Options(model=str(model), modality="MR", device="cpu", overwrite=True)
     record = batch.denoise(scans / "mr", output / "denoised" / "mr", mr)
-    dicom = batch.Options(device="cpu", overwrite=True)
+    dicom = Options(device="cpu", overwrite=True)
     more = batch.denoise(scans / "dicom", output / "denoised" / "dicom", dicom)
     bad = [item for item in [*record.series, *more.series] if item.status not in ("done", "already")]
     if bad:

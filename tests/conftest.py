@@ -67,7 +67,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
             modality=modality,
             network=spec,
             scaling=scalings[modality],
-            scope=Scope(unit=units[modality], groups=1, subjects=1, noise_share=(0.01, 0.1)),
+            scope=Scope(unit=units[modality], groups=1, subjects=1, noise_share=(0.0001, 10.0)),
             recipe={},
             manifest_sha256="0" * 64,
             medn2n_version="0",

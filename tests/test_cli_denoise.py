@@ -41,7 +41,7 @@ def test_medn2n_json_has_its_schema(call: Call, tmp_path: Path, ct_bundle: Path)
     (series,) = record["series"]
     assert set(series) == {
         "id", "status", "files", "code", "reason", "modality", "model", "model_sha256", "parameters",
-        "source_fingerprint", "outputs", "noise_before", "noise_after", "mean_shift", "unit", "clipped_voxels",
+        "source_fingerprint", "outputs", "noise_before", "noise_after", "mean_shift", "unit", "gates", "clipped_voxels",
         "voxels", "seconds",
     }  # fmt: skip
     assert (series["status"], series["modality"], series["model"], series["unit"]) == ("done", "CT", "tiny-ct", "HU")

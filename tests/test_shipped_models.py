@@ -14,6 +14,7 @@ from pydicom.data import get_testdata_file
 from scipy import ndimage
 
 from medn2n import batch
+from medn2n.batch_options import Options
 from medn2n.core import ct_physics
 from medn2n.core.classical import FILTERS
 from medn2n.core.evaluation import single_scan_figures
@@ -98,7 +99,7 @@ def test_bundle_says_where_it_comes_from(name: str) -> None:
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
 def test_real_dicom_from_pydicom_has_half_the_noise(name: str, tmp_path: Path) -> None:
     source = Path(get_testdata_file(name, download=False))
-    record = batch.denoise(source, tmp_path / "out", batch.Options(device="cpu"))
+    record = batch.denoise(source, tmp_path / "out", Options(device="cpu"))
     (series,) = record.series
     assert series.status == "done"
     assert series.noise_after <= 0.5 * series.noise_before

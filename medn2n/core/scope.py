@@ -7,9 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from medn2n.core.noise import lag1, noise_sigma, quiet_blocks
 from medn2n.core.volume import FloatArray
@@ -33,21 +31,17 @@ class ScanTraits:
     field_t: float | None = None
 
 
-class Seen(Protocol):
-    """What the training scans spanned; None and empty where that is not known, and then it is no limit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the training scans spanned, lowest and highest; None and empty where that is not known, and then it is no
+    limit."""
 
-    @property
-    def noise_share(self) -> Range: ...
-    @property
-    def texture(self) -> Range | None: ...
-    @property
-    def pixel_mm(self) -> Range | None: ...
-    @property
-    def slice_mm(self) -> Range | None: ...
-    @property
-    def field_t(self) -> Sequence[float]: ...
-    @property
-    def kernels(self) -> Sequence[str]: ...
+    noise_share: Range
+    texture: Range | None = None
+    pixel_mm: Range | None = None
+    slice_mm: Range | None = None
+    field_t: tuple[float, ...] = ()
+    kernels: tuple[str, ...] = ()
 
 
 def noise_traits(voxels: FloatArray, scale: float) -> tuple[float, float]:
@@ -77,7 +71,8 @@ def out_of_scope(scan: ScanTraits, seen: Seen) -> list[str]:
 
 
 def _outside(name: str, value: float, seen: Range | None, factor: float, unit: str) -> str:
-    if seen is None or seen[0] / factor <= value <= seen[1] * factor:
+    # A value of 0 is one that could not be measured.
+    if seen is None or value <= 0 or seen[0] / factor <= value <= seen[1] * factor:
         return ""
     return f"{name} of {value:.3g} {unit}, trained on {seen[0]:.3g} to {seen[1]:.3g}"
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medn2n.config import Network, Scaling
+from medn2n.core.scope import Seen
 from medn2n.core.volume import Unit
 from medn2n.errors import ModelError
 from medn2n.formats.manifest import file_sha256, write_json
@@ -44,6 +45,10 @@ class Scope(_Strict):
     slice_mm: tuple[float, float] | None = None
     field_t: tuple[float, ...] = ()
     kernels: tuple[str, ...] = ()
+
+    def seen(self) -> Seen:
+        """As `core.scope` holds a scan against it."""
+        return Seen(**self.model_dump(exclude={"unit", "groups", "subjects"}))
 
 
 class ModelInfo(_Strict):

@@ -55,8 +55,7 @@ def evaluate(
     load: Load = load_scan,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Evaluation:
-    """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv,
-    report.html.
+    """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv, report.html.
 
     split: where it is empty, test and then training is judged instead. denoisers: name → function.
     baselines: names from `core.packaged_filters.BASELINES`, or "all" for those whose package is installed. limits: of
@@ -66,8 +65,8 @@ def evaluate(
     filters, left_out = _filters(baselines)
     split = _checked(manifest, split, denoisers, filters)
     groups: list[Group] = getattr(manifest, split)
-    modalities = sorted({group.modality for group in groups})
-    tuning: dict[str, Tuning] = {one: _tuned(manifest, split, one, filters, root, load) for one in modalities}
+    kinds: list[str] = sorted({group.modality for group in groups})
+    tuning = {one: _tuned(manifest, split, one, filters, root, load) for one in kinds}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
     scores, examples = _score_groups(groups, methods, root, load, limits or Limits(), progress)
     result = Evaluation(

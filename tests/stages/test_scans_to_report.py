@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medn2n.core.classical import FILTERS
+from medn2n.core.evaluation import single_scan_figures
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.manifest import Group, Manifest, PairCheck
@@ -19,7 +20,6 @@ from medn2n.stages.scans_to_report import (
     DenoisedSeries,
     denoise_report,
     evaluate,
-    single_scan_figures,
     slice_pairs,
 )
 from medn2n.tables import evaluation_table
