@@ -14,7 +14,8 @@ white (255 grey levels):
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
     ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
     signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it
-    edge_blur, spot      extra blur of edges, pixel²; strongest spot in what was removed, σ (`core.scan_proof`)
+    edge_blur, spot      extra blur of edges, pixel²; strongest spot in what was removed, σ
+    weakened, invented   how what was removed correlates with what is shown (`core.structure_removed`)
     FIGURE/WINDOW, FIGURE/REGION/PART                     CT against a truth (`core.truth_figures`)
 """
 
@@ -159,8 +160,9 @@ def figures_alone(proof: ScanProof, scale: float = 1.0) -> dict[str, float]:
     }
     if proof.edge is not None:
         figures["edge_blur"] = proof.edge.square
-    if proof.spot is not None:
-        figures["spot"] = abs(proof.spot.strength)
+    if proof.structure is not None:
+        figures["spot"] = abs(proof.structure.spot.strength)
+        figures |= {"weakened": proof.structure.weakened, "invented": proof.structure.invented}
     if proof.modality == "CT":
         figures |= {f"ct_number_shift/{one.region}": one.shift for one in proof.regions}
         return figures | {f"ct_number_shift_error/{one.region}": one.shift_error for one in proof.regions}

@@ -13,30 +13,34 @@ from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.scan_proof import ScanProof
+from medn2n.core.structure_removed import Spot, Structure
 
 # HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
 CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
-GATES = ("numbers", "sharpness", "structure", "noise")
+GATES = ("numbers", "sharpness", "spots", "weakening", "invention", "noise")
 SURE = 2.0  # standard errors that a shift must exceed its limit by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. spot: standard deviations. noise_left: after over before. scope: whether a scan unlike those
+    pixel², either way. spot: standard deviations. weakened, invented: correlations of what was removed with what is
+    shown, above and below zero. noise_left: after over before. scope: whether a scan unlike those
     that the model was trained on is a reason to look."""
 
     ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
     signal_share: float = 0.02
     blur: float = 0.12
     spot: float = 8.0
+    weakened: float = 0.35
+    invented: float = 0.15
     noise_left: float = 1.02
     scope: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """name: numbers, sharpness, structure or noise. passed: None where nothing could be measured. value, limit: in
+    """name: one of GATES. passed: None where nothing could be measured. value, limit: in
     `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
     one sentence for people."""
 
@@ -58,8 +62,10 @@ class Gate:
 
 
 def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
-    """All four, in the order in which a page shows them."""
-    return (_numbers(proof, limits), _sharpness(proof, limits), _structure(proof, limits), _noise(proof, limits))
+    """All of GATES, in that order."""
+    return (
+        _numbers(proof, limits), _sharpness(proof, limits), *_structure(proof.structure, limits), _noise(proof, limits),
+    )  # fmt: skip
 
 
 def failed(found: tuple[Gate, ...]) -> tuple[Gate, ...]:
@@ -111,22 +117,35 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def _structure(proof: ScanProof, limits: Limits) -> Gate:
-    spot = proof.spot
-    if spot is None:
-        return _unmeasured("structure", "σ", "There is too little even tissue to look for what went or came.")
-    passed = abs(spot.strength) <= limits.spot
-    verb = "gone from" if spot.strength > 0 else "new at"
-    place = ", ".join(str(index) for index in spot.place)
-    words = (
-        f"A spot of about {spot.diameter_mm:g} mm is {verb} voxel ({place}), {abs(spot.strength):.1f} times the "
-        f"spread of its surroundings; at most {limits.spot:g} is allowed."
+def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gate]:
+    if found is None:
+        words = "There is too little even tissue to look for what went or came."
+        return tuple(_unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
+    return (
+        _spot(found.spot, limits.spot),
+        _kinship("weakening", found.weakened, limits.weakened, "structure was weakened with the noise"),
+        _kinship("invention", -found.invented, limits.invented, "the copy shows detail that the scan does not hold"),
     )
+
+
+def _spot(spot: Spot, limit: float) -> Gate:
+    excess = abs(spot.strength) / limit
+    place = ", ".join(str(index) for index in spot.place)
+    words = f"What was removed holds no spot beyond {abs(spot.strength):.1f} σ."
+    if excess > 1:
+        words = (
+            f"A spot of about {spot.diameter_mm:g} mm is {'gone from' if spot.strength > 0 else 'new at'} voxel "
+            f"({place}), {abs(spot.strength):.1f} times the spread of its surroundings; at most {limit:g} is allowed."
+        )
     return Gate(
-        name="structure", passed=passed, value=abs(spot.strength), limit=limits.spot,
-        excess=abs(spot.strength) / limits.spot, unit="σ",
-        words=words if not passed else f"What was removed holds no spot beyond {abs(spot.strength):.1f} σ.",
-    )  # fmt: skip
+        name="spots", passed=excess <= 1, value=abs(spot.strength), limit=limit, excess=excess, unit="σ", words=words
+    )
+
+
+def _kinship(name: str, value: float, limit: float, meaning: str) -> Gate:
+    words = f"What was removed correlates with what is shown by {-value if name == 'invention' else value:.2f}"
+    words += f": {meaning}; at most {limit:g} is allowed." if value > limit else "."
+    return Gate(name=name, passed=value <= limit, value=value, limit=limit, excess=value / limit, unit="", words=words)
 
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:

@@ -1,12 +1,12 @@
 """What one denoised scan says of its denoising by itself, without truth or repeat: noise, numbers, edges, spots.
 
-Four questions that a physicist would ask, each with one figure that `core.gates` holds against a limit:
+Four questions that a physicist would ask; `core.gates` holds the answers against limits:
     numbers   did the mean of a tissue move?                  core.ct_numbers
     edges     are they as sharp as before?                    core.resolution.blur_pixels
-    spots     did anything go, or come, that is no noise?     core.structure_removed
+    structure did anything go, or come, that is no noise?     core.structure_removed
     noise     is there less of it, and of what grain?         core.noise, core.noise_power
 
-Large scans are sampled for numbers and edges (evenly spread slices); spots are sought in every slice.
+Large scans are sampled for numbers and edges (evenly spread slices); structure is sought in every slice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, body_mask, flat_regions
 from medn2n.core.noise_power import power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
-from medn2n.core.structure_removed import Spot, strongest_spot
+from medn2n.core.structure_removed import Structure, structure_removed
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -35,7 +35,7 @@ RIM = 3  # pixels inside the skin, where the table and the air do not count
 class ScanProof:
     """figures: noise, mean and range. grain_before, grain_after: mean frequency of the noise in flat tissue, 1/mm, None
     where there is too little of it. regions: means by tissue; of a photograph none. edge: None where there is no edge.
-    spot: None where there is too little flat tissue."""
+    structure: None where there is too little flat tissue."""
 
     modality: str
     figures: SingleScanFigures
@@ -43,7 +43,7 @@ class ScanProof:
     grain_after: float | None
     regions: tuple[RegionNumbers, ...]
     edge: EdgeBlur | None
-    spot: Spot | None
+    structure: Structure | None
 
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
@@ -60,7 +60,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         grain_after=_grain(second, flat, spacing),
         regions=measure(first, second, padding) if measure else (),
         edge=_edge(first, second, modality, padding),
-        spot=strongest_spot(first, second, spacing_mm=spacing, modality=modality, padding=padding),
+        structure=structure_removed(first, second, spacing_mm=spacing, modality=modality, padding=padding),
     )
 
 

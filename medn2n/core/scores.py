@@ -19,7 +19,7 @@ Values = npt.NDArray[np.float64]
 NOISY = "noisy"
 FIGURES = (
     "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
-    "edge_blur", "spot",
+    "edge_blur", "spot", "weakened", "invented",
 )  # fmt: skip
 
 # What "worst" means for each figure: the largest of these; of the others, the farthest from zero.

@@ -3,8 +3,13 @@
 What was removed (before − after) should be noise. A lesion that went missing is a spot in it, a lesion that was made up
 is a spot of the other sign, streaks of metal that were smoothed away are many. Spots of 3, 5 and 8 mm are sought with
 a difference of two Gaussians (Lindeberg 1998, scale-space blobs), in tissue away from edges, and each is measured in
-standard deviations of its own surroundings. The largest of them is the figure: among ten thousand places, noise reaches
-four to six; the limit on it is in `core.gates`.
+standard deviations of its own surroundings. Among ten thousand places, noise reaches four to six.
+
+And what was removed should not resemble what is shown. The best estimate f of an image is orthogonal to its error
+(E[(x − f)·f] = 0), so what it removes correlates with f only as far as f still holds noise: a little, and never below
+zero. A method that smooths removes part of every structure and shows the rest: the correlation rises. A method that
+makes detail up shows what the scan does not hold: the difference holds it with the other sign, and the correlation
+falls below zero. The limits are in `core.gates`.
 """
 
 from __future__ import annotations
@@ -42,10 +47,20 @@ class Spot:
     contrast: float
 
 
-def strongest_spot(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What was removed, in flat tissue. weakened, invented: the highest and the lowest correlation, over the three
+    sizes, of what was removed with what is shown, two standard errors nearer to zero."""
+
+    spot: Spot
+    weakened: float
+    invented: float
+
+
+def structure_removed(
     before: Array, after: Array, *, spacing_mm: tuple[float, ...], modality: str, padding: Mask | None = None
-) -> Spot | None:
-    """The strongest spot of before − after, both (I,J,K) in one unit; None where there is too little flat tissue."""
+) -> Structure | None:
+    """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue."""
     pixel = float(max(spacing_mm[:2]))
     everywhere = flat_tissue(before, pixel_mm=pixel, modality=modality, padding=padding)
     if np.count_nonzero(everywhere) < FEWEST_VOXELS:
@@ -56,15 +71,30 @@ def strongest_spot(
     around = AROUND_MM / pixel
     share = np.maximum(_smoothed(flat.astype(np.float32), around), 1e-3)
     sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
+    bands = _spots(removed, sigmas)
     found = [
         _strongest(
             spots, flat, share, around=around, diameter_mm=diameter, answer=_answer_to_disc(diameter / 2 / pixel, sigma)
         )
-        for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, _spots(removed, sigmas), strict=True)
+        for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True)
     ]
+    shown = _spots(np.nan_to_num(after[box]).astype(np.float32), sigmas)
+    kinship = [_kinship(one, other, flat, sigma) for one, other, sigma in zip(bands, shown, sigmas, strict=True)]
     strongest = max(found, key=lambda spot: abs(spot.strength))
     i, j, k = strongest.place
-    return replace(strongest, place=(i + box[0].start, j + box[1].start, k))
+    return Structure(
+        spot=replace(strongest, place=(i + box[0].start, j + box[1].start, k)),
+        weakened=max(0.0, *(one - 2 * error for one, error in kinship)),
+        invented=min(0.0, *(one + 2 * error for one, error in kinship)),
+    )
+
+
+def _kinship(removed: Array, shown: Array, flat: Mask, sigma: float) -> tuple[float, float]:
+    """Correlation over flat tissue, and its standard error: places count as far as their Gaussians do not overlap."""
+    one, other = removed[flat].astype(np.float64), shown[flat].astype(np.float64)
+    power = np.sqrt((one**2).sum() * (other**2).sum())
+    independent = max(np.count_nonzero(flat) / (4 * np.pi * sigma**2), 1.0)
+    return (float((one * other).sum() / power) if power > 0 else 0.0), float(1 / np.sqrt(independent))
 
 
 def flat_tissue(before: Array, *, pixel_mm: float, modality: str, padding: Mask | None = None) -> Mask:

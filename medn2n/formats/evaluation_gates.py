@@ -9,7 +9,10 @@ from medn2n.core.scores import NOISY, Evaluation, Score
 from medn2n.formats.evaluation_tables import label
 from medn2n.formats.page_blocks import Cell, Chip, Column, Section, Table, Text
 
-_HEADINGS = {"numbers": "CT numbers or signal", "sharpness": "Sharpness", "structure": "Structure", "noise": "Noise"}
+_HEADINGS = {
+    "numbers": "CT numbers or signal", "sharpness": "Sharpness", "spots": "Spots", "weakening": "Weakening",
+    "invention": "Invention", "noise": "Noise",
+}  # fmt: skip
 
 
 def gates_section(result: Evaluation) -> Section | None:
@@ -27,8 +30,9 @@ def gates_section(result: Evaluation) -> Section | None:
         else []
     )
     meaning = (
-        "Four limits on what denoising may do to one scan, each measured on the scan itself: the means of even tissue, "
-        "the blur of edges, spots in what was removed, and the noise that is left. The limits were chosen from faults "
+        "Limits on what denoising may do to one scan, each measured on the scan itself: the means of even tissue, the "
+        "blur of edges, spots in what was removed (a lesion that went or came), how what was removed resembles what is "
+        "shown (structure weakened, or made up), and the noise that is left. The limits were chosen from faults "
         "of known size (medn2n/docs/gates.md); what could not be measured in a scan is no failure."
     )
     table = Table(columns=columns, rows=rows, caption="Scans in which each limit held.")

@@ -19,6 +19,8 @@ class _File(BaseModel):
     signal_share: float = Field(default=Limits().signal_share, gt=0)
     blur: float = Field(default=Limits().blur, gt=0)
     spot: float = Field(default=Limits().spot, gt=0)
+    weakened: float = Field(default=Limits().weakened, gt=0)
+    invented: float = Field(default=Limits().invented, gt=0)
     noise_left: float = Field(default=Limits().noise_left, gt=0)
     scope: bool = True
 

@@ -1,10 +1,12 @@
 """Spots in what a denoiser removed: found where a lesion went missing or was made up, none in noise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.structure_removed import strongest_spot
+from medn2n.core.structure_removed import Spot, structure_removed
 
 SPACING = (0.8, 0.8, 3.0)
 SHAPE = (200, 180, 3)
@@ -19,6 +21,11 @@ def body(rng: np.random.Generator, *, sigma: float = 10.0) -> tuple[np.ndarray, 
     return (truth + sigma * noise / noise.std()).astype(np.float32), truth
 
 
+def _spot(before: np.ndarray, after: np.ndarray, **options: Any) -> Spot | None:
+    found = structure_removed(before, after, **options)
+    return found and found.spot
+
+
 def disc(at: tuple[int, int], diameter_mm: float, contrast: float) -> np.ndarray:
     i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
     return contrast * (np.hypot(i - at[0], j - at[1]) * SPACING[0] <= diameter_mm / 2)
@@ -27,7 +34,7 @@ def disc(at: tuple[int, int], diameter_mm: float, contrast: float) -> np.ndarray
 @pytest.mark.parametrize("seed", range(8))
 def test_noise_alone_leaves_no_strong_spot(seed: int) -> None:
     noisy, truth = body(np.random.default_rng(seed))
-    spot = strongest_spot(noisy, truth, spacing_mm=SPACING, modality="CT")
+    spot = _spot(noisy, truth, spacing_mm=SPACING, modality="CT")
     assert spot is not None
     assert abs(spot.strength) < 6
 
@@ -39,7 +46,7 @@ def test_a_lesion_that_goes_or_comes_is_found_where_it_is(sign: int, diameter_mm
     lesion = disc((120, 60), diameter_mm, contrast)
     before, after = noisy.copy(), truth.copy()
     (before if sign > 0 else after)[..., 1] += lesion
-    spot = strongest_spot(before, after, spacing_mm=SPACING, modality="CT")
+    spot = _spot(before, after, spacing_mm=SPACING, modality="CT")
     assert spot is not None
     assert sign * spot.strength > 7
     assert np.hypot(spot.place[0] - 120, spot.place[1] - 60) <= 3
@@ -49,7 +56,7 @@ def test_a_lesion_that_goes_or_comes_is_found_where_it_is(sign: int, diameter_mm
 
 def test_nothing_removed_is_no_spot() -> None:
     noisy, _ = body(np.random.default_rng(2))
-    spot = strongest_spot(noisy, noisy, spacing_mm=SPACING, modality="CT")
+    spot = _spot(noisy, noisy, spacing_mm=SPACING, modality="CT")
     assert spot is not None
     assert spot.strength == 0
 
@@ -57,23 +64,46 @@ def test_nothing_removed_is_no_spot() -> None:
 def test_a_lesion_that_a_faithful_denoiser_leaves_is_no_spot() -> None:
     noisy, truth = body(np.random.default_rng(3))
     lesion = disc((90, 90), 8, 60)[..., None]
-    spot = strongest_spot(noisy + lesion, truth + lesion, spacing_mm=SPACING, modality="CT")
+    spot = _spot(noisy + lesion, truth + lesion, spacing_mm=SPACING, modality="CT")
     assert spot is not None
     assert abs(spot.strength) < 6
 
 
 def test_too_little_tissue_gives_none() -> None:
     empty = np.full((40, 40, 2), -1000, dtype=np.float32)
-    assert strongest_spot(empty, empty, spacing_mm=SPACING, modality="CT") is None
+    assert _spot(empty, empty, spacing_mm=SPACING, modality="CT") is None
 
 
 def test_strength_does_not_depend_on_the_unit_of_mr() -> None:
     noisy, truth = body(np.random.default_rng(4))
     noisy, truth = noisy + 1000, truth + 1000
     truth[..., 1] -= disc((90, 90), 8, 60)
-    one = strongest_spot(noisy, truth, spacing_mm=SPACING, modality="MR")
-    other = strongest_spot(noisy * 7, truth * 7, spacing_mm=SPACING, modality="MR")
+    one = _spot(noisy, truth, spacing_mm=SPACING, modality="MR")
+    other = _spot(noisy * 7, truth * 7, spacing_mm=SPACING, modality="MR")
     assert one is not None
     assert other is not None
     assert one.strength == pytest.approx(other.strength, rel=1e-3)
     assert one.strength > 8
+
+
+def test_smoothing_removes_what_it_still_shows() -> None:
+    rng = np.random.default_rng(5)
+    truth = 100 * ndimage.gaussian_filter(rng.normal(size=SHAPE), (2, 2, 0))  # tissue from rim to rim
+    noisy = truth + ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.8, 0.8, 0))
+    smooth = ndimage.gaussian_filter(noisy, (1.5, 1.5, 0))
+    found = structure_removed(noisy, smooth, spacing_mm=SPACING, modality="CT")
+    faithful = structure_removed(noisy, truth, spacing_mm=SPACING, modality="CT")
+    assert found is not None
+    assert faithful is not None
+    assert found.weakened > 0.35 > 0.1 > faithful.weakened
+
+
+def test_detail_that_the_scan_does_not_hold_is_made_up() -> None:
+    noisy, truth = body(np.random.default_rng(7))
+    detail = 25 * ndimage.gaussian_filter(np.random.default_rng(8).normal(size=SHAPE), (2, 2, 0)) * 7
+    found = structure_removed(noisy, (truth + detail).astype(np.float32), spacing_mm=SPACING, modality="CT")
+    held = structure_removed(noisy + detail, truth + detail, spacing_mm=SPACING, modality="CT")
+    assert found is not None
+    assert held is not None
+    assert found.invented < -0.15
+    assert held.invented > -0.1
