@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medn2n.benchmark import CatalogueBenchmark
     from medn2n.core.error_trials import ErrorTrial
     from medn2n.error_benchmark import ErrorBenchmark
+    from medn2n.gate_benchmark import GateBenchmark
     from medn2n.pair_benchmark import Case, PairBenchmark
     from medn2n.sample_benchmark import SampleBenchmark
 
@@ -178,3 +179,25 @@ def _error_row(name: str, trials: Sequence[ErrorTrial]) -> tuple[str, ...]:
 
 def _percent(values: Sequence[bool]) -> str:
     return f"{100 * sum(values) / len(values):.1f}" if values else ""
+
+
+def gate_benchmark_table(result: GateBenchmark) -> str:
+    """One line a fault and size: scans, how many fail, and for each gate how many it fails, with the area under its ROC
+    (against faithful copies) in brackets; then how many scans the scope guard calls unlike the training's."""
+    from medn2n.core.gate_faults import SIZES
+    from medn2n.core.gates import GATES
+    from medn2n.gate_benchmark import area_under_roc
+
+    rows: list[tuple[str, ...]] = [("fault", "size", "scans", "failed %", *(f"{name} % (AUC)" for name in GATES))]
+    for fault, size in ((fault, size) for fault, sizes in SIZES.items() for size in sizes):
+        found = [case for case in result.cases if case.fault == fault and case.size == size]
+        if found:
+            caught = [_percent([case.excess[gate] > 1 for case in found]) for gate in GATES]
+            areas = [f"{area_under_roc(result.cases, gate, fault, size):.2f}" for gate in GATES]
+            gates = (f"{share} ({area})" for share, area in zip(caught, areas, strict=True))
+            rows.append((fault, f"{size:g}", str(len(found)), _percent([case.failed for case in found]), *gates))
+    scopes: list[tuple[str, ...]] = [("scan", "scans", "out of scope %")]
+    for change in dict.fromkeys(case.change for case in result.scopes):
+        told = [bool(case.outside) for case in result.scopes if case.change == change]
+        scopes.append((change, str(len(told)), _percent(told)))
+    return f"{aligned(rows, right=range(1, len(rows[0])))}\n\n{aligned(scopes, right=(1, 2))}\nSeed {result.seed}."

@@ -167,6 +167,19 @@ def benchmark_error(
     print(error_benchmark_table(measure(trials=trials, seed=seed)))
 
 
+@benchmark_app.command("gates")
+def benchmark_gates(
+    scans: Annotated[Path, typer.Argument(help="Scans that the faults are built on.")],
+    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """What the limits of one denoised scan catch of faults in a known size, and what they fail wrongly."""
+    from medn2n.benchmark_tables import gate_benchmark_table
+    from medn2n.gate_benchmark import benchmark_gates as measure
+
+    print(gate_benchmark_table(measure(scans, modality=(modality or "").upper(), seed=seed)))
+
+
 @benchmark_app.command("samples")
 def benchmark_samples(
     groups: Annotated[int, typer.Option(help="Pairs of volumes, 25 MB each pair.", min=1)] = 8,

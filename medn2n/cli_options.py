@@ -43,7 +43,7 @@ RootOption = Annotated[
 SourceOption = Annotated[str, typer.Option("--source", help="Where the scans come from; recorded in each group.")]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the scans; recorded in each group.")]
 LimitsOption = Annotated[
-    Path | None, typer.Option("--limits", help="YAML with the limits of the gates; configs/limits.yaml shows all.")
+    Path | None, typer.Option("--limits", help="YAML with the limits of the gates; medn2n/docs/gates.md shows all.")
 ]
 MaxMinutes = Annotated[float | None, typer.Option(help="Time budget; the schedule fits itself to it.", min=0.01)]
 PartMinutes = Annotated[float | None, typer.Option(help="Of this call; the next one goes on with --resume.", min=0.01)]

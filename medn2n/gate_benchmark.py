@@ -7,14 +7,17 @@ the gates' figures are kept, so that one run gives the rates at the limits and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from medn2n.core.gate_faults import SIZES, FaultName, faulty_scan
 from medn2n.core.gates import Limits, gates
+from medn2n.core.review import scan_traits
 from medn2n.core.scan_proof import scan_proof
+from medn2n.core.scope import out_of_scope
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.scan import load_series
@@ -42,9 +45,29 @@ class GateCase:
         return any(value > 1 for value in self.excess.values())
 
 
-def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> tuple[GateCase, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeCase:
+    """One scan, as it is or changed so that it is unlike the training's; what the guard says of it."""
+
+    scan: str
+    modality: str
+    change: str
+    outside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateBenchmark:
+    """cases: every fault in every size. scopes: every change of a scan."""
+
+    cases: tuple[GateCase, ...]
+    scopes: tuple[ScopeCase, ...]
+    seed: int
+
+
+def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> GateBenchmark:
     """Every fault in every size on the middle slices of each series below `scans`."""
     cases: list[GateCase] = []
+    scopes: list[ScopeCase] = []
     denoisers: dict[str, Denoiser] = {}
     for number, series in enumerate(catalogue(scans, modality=modality).without_photographs()):
         try:
@@ -56,10 +79,11 @@ def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> tuple[
         middle = middle_slices(volume)
         name = middle.modality.lower()
         denoisers.setdefault(name, Denoiser.load(name))
-        faithful = denoisers[name](middle)
-        cases += _cases(middle, faithful, keyed_id(series.id, "s"), np.random.default_rng((seed, number)))
+        scan, generator = keyed_id(series.id, "s"), np.random.default_rng((seed, number))
+        cases += _cases(middle, denoisers[name](middle), scan, generator)
+        scopes += _scopes(middle, denoisers[name], scan, generator)
         logger.info("%s: every fault built and judged", series.id)
-    return tuple(cases)
+    return GateBenchmark(cases=tuple(cases), scopes=tuple(scopes), seed=seed)
 
 
 def _cases(before: Volume, faithful: Volume, scan: str, generator: np.random.Generator) -> list[GateCase]:
@@ -73,6 +97,28 @@ def _cases(before: Volume, faithful: Volume, scan: str, generator: np.random.Gen
             excess = {gate.name: gate.excess for gate in found}
             done.append(GateCase(scan=scan, modality=before.modality, fault=fault, size=size, excess=excess))
     return done
+
+
+def _scopes(scan: Volume, denoiser: Denoiser, name: str, generator: np.random.Generator) -> list[ScopeCase]:
+    scope, scale = denoiser.bundle.info.scope.seen(), denoiser.scale_of(scan)
+    plain = scan_traits(scan, scale, {})
+    more = 3 * scope.noise_share[1] * scale.scale * generator.normal(size=scan.voxels.shape).astype(np.float32)
+    changed = {
+        "noisier": scan.with_voxels(scan.voxels + more),
+        "smoother kernel": scan.with_voxels(gaussian_filter(scan.voxels, (1.5, 1.5, 0)).astype(np.float32)),
+    }
+    traits = {"as it is": plain} | {change: scan_traits(one, scale, {}) for change, one in changed.items()}
+    traits |= {
+        "pixels twice as large": replace(plain, pixel_mm=2 * plain.pixel_mm),
+        "slices four times as thick": replace(plain, slice_mm=4 * plain.slice_mm),
+        "field of 7 T": replace(plain, field_t=7.0),
+    }
+    if scan.modality == "CT":
+        del traits["field of 7 T"]
+    return [
+        ScopeCase(scan=name, modality=scan.modality, change=change, outside=tuple(out_of_scope(one, scope)))
+        for change, one in traits.items()
+    ]
 
 
 def middle_slices(volume: Volume) -> Volume:

@@ -43,11 +43,12 @@ def review(
     proof = scan_proof(before, after)
     outside: list[str] = []
     if limits.scope:
-        outside = out_of_scope(_traits(before, scale, acquisition), seen)
+        outside = out_of_scope(scan_traits(before, scale, acquisition), seen)
     return Review(proof=proof, gates=gates(proof, limits), outside=tuple(outside))
 
 
-def _traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:
+def scan_traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:
+    """What decides whether a model knows scans like this one. acquisition: as for `review`."""
     share, texture = noise_traits(scan.voxels, scale.scale)
     i, j, k = scan.spacing_mm
     field = acquisition.get("field_t")

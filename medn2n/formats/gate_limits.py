@@ -1,4 +1,4 @@
-"""The file of limits that `--limits` names: YAML or JSON, each key optional (`configs/limits.yaml` shows them all)."""
+"""The file of limits that `--limits` names: YAML or JSON, each key optional (medn2n/docs/gates.md shows them all)."""
 
 from __future__ import annotations
 
