@@ -1,0 +1,94 @@
+"""The limits of one denoised scan: each fault of a known size is failed by the gate that it is for."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medn2n.core.gate_faults import FaultName, faulty_scan
+from medn2n.core.gates import GATES, Gate, Limits, failed, gates
+from medn2n.core.scan_proof import scan_proof
+from medn2n.core.volume import Volume
+
+SHAPE = (160, 150, 3)
+
+
+@pytest.fixture(scope="module")
+def scan() -> tuple[Volume, Volume]:
+    """A body of fat, muscle and bone in air with the noise of a soft kernel, and the same with a twentieth of it."""
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    truth = np.full(SHAPE[:2], -1000.0)
+    for half, value in (((72, 66), -100.0), ((62, 56), 50.0)):
+        truth[((i - 80) / half[0]) ** 2 + ((j - 75) / half[1]) ** 2 < 1] = value
+    truth[np.hypot(i - 80, j - 35) < 9] = 700
+    rng = np.random.default_rng(0)
+    organs = ndimage.gaussian_filter(rng.normal(size=SHAPE[:2]), 6)
+    truth += np.where(truth == 50, 30 * np.sign(organs), 0)
+    truth = ndimage.gaussian_filter(truth, 0.8)[..., None].repeat(SHAPE[2], axis=2)
+    noise = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.8, 0.8, 0))
+    noise *= 12 / noise.std()
+    affine = np.diag([0.8, 0.8, 3, 1])
+
+    def made(voxels: np.ndarray) -> Volume:
+        return Volume(voxels=voxels.astype(np.float32), affine=affine, unit="HU", modality="CT")
+
+    return made(truth + noise), made(truth + noise / 20)
+
+
+def judged(before: Volume, after: Volume, **limits: Any) -> dict[str, Gate]:
+    found = gates(scan_proof(before, after), replace(Limits(), **limits))
+    assert tuple(gate.name for gate in found) == GATES
+    return {gate.name: gate for gate in found}
+
+
+def test_a_faithful_copy_and_the_scan_itself_pass(scan: tuple[Volume, Volume]) -> None:
+    before, faithful = scan
+    for after in (faithful, before):
+        found = judged(before, after)
+        assert failed(tuple(found.values())) == ()
+        assert {name for name, gate in found.items() if gate.passed} == set(GATES)
+
+
+@pytest.mark.parametrize(
+    ("fault", "size", "gate"),
+    [
+        ("blur", 0.5, "sharpness"),
+        ("blur", 1.0, "sharpness"),
+        ("shift", 2.0, "numbers"),
+        ("shift", -2.0, "numbers"),
+        ("lesion removed", 60.0, "spots"),
+        ("lesion added", 60.0, "spots"),
+        ("over-smoothed", 4.0, "weakening"),
+        ("hallucinated", 1.0, "invention"),
+    ],
+)
+def test_a_fault_fails_its_gate(scan: tuple[Volume, Volume], fault: FaultName, size: float, gate: str) -> None:
+    built = faulty_scan(*scan, fault, size, np.random.default_rng(1))
+    assert built is not None
+    found = judged(built.before, built.after)[gate]
+    assert found.passed is False
+    assert found.excess > 1
+    assert found.words.endswith("is allowed.")
+
+
+def test_noise_that_grew_fails(scan: tuple[Volume, Volume]) -> None:
+    before, _ = scan
+    louder = before.voxels + np.random.default_rng(2).normal(0, 12, SHAPE).astype(np.float32)
+    assert judged(before, before.with_voxels(louder))["noise"].passed is False
+
+
+def test_limits_move_the_verdict_and_not_the_figure(scan: tuple[Volume, Volume]) -> None:
+    before, faithful = scan
+    strict, lax = (judged(before, faithful, spot=limit)["spots"] for limit in (0.5, 50.0))
+    assert (strict.passed, lax.passed) == (False, True)
+    assert strict.value == lax.value
+
+
+def test_what_cannot_be_measured_is_no_failure() -> None:
+    empty = Volume(voxels=np.full((32, 32, 1), -1000, np.float32), affine=np.eye(4), unit="HU", modality="CT")
+    found = judged(empty, empty)
+    assert failed(tuple(found.values())) == ()
+    assert found["spots"].passed is None
+    assert found["spots"].as_json()["limit"] is None
