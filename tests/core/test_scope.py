@@ -50,6 +50,6 @@ def test_noise_and_its_texture_are_measured_in_the_scan() -> None:
     soft = ndimage.gaussian_filter(white, (1, 1, 0))
     share, texture = noise_traits(white, 1000.0)
     assert share == pytest.approx(0.02, rel=0.15)
-    assert abs(texture) < 0.15
-    # Lag 1 under a Gaussian of 1 pixel is exp(−¼) = 0.78; the plane that is taken off small blocks lowers it.
+    assert -0.2 < texture < 0.1  # 0, and what the plane that is taken off small blocks makes of it
+    # Lag 1 under a Gaussian of 1 pixel is exp(−¼) = 0.78, and the plane lowers it here too.
     assert 0.55 < noise_traits(soft, 1000.0)[1] < 0.8
