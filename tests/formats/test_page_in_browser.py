@@ -14,10 +14,9 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from medn2n.core.display import READING_WINDOWS_HU, SlicePair
+from medn2n.core.display import SlicePair
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Block, Comparison, Frame, Picture, Section, Table, Text, Viewer
-from medn2n.formats.page_blocks import Column as Heading
+from tests.built_slices import blocks, ct_pairs, mr_pair
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -26,59 +25,6 @@ pytestmark = [
 ]
 
 Image = npt.NDArray[Any]
-SHAPE = (40, 56)
-
-
-def ct_pairs() -> tuple[SlicePair, ...]:
-    """Three slices that differ, of whole HU before and fractions after, with a value that is not finite."""
-    pairs = []
-    for number in range(3):
-        rng = np.random.default_rng(number)
-        smooth = np.linspace(-1100, 1700, SHAPE[0] * SHAPE[1]).reshape(SHAPE) + 40 * number
-        before = np.rint(smooth + rng.normal(0, 20, SHAPE)).astype(np.float32)
-        after = (smooth + rng.normal(0, 6, SHAPE)).astype(np.float32)
-        before[3, 5] = np.nan
-        after[4, 6] = np.inf
-        pairs.append(
-            SlicePair(
-                before=before,
-                after=after,
-                window=READING_WINDOWS_HU["soft tissue"],
-                difference_half_width=50.0,
-                aspect=1.4,
-                label=f"axial, slice {number + 1} of 3",
-                unit="HU",
-            )
-        )
-    return tuple(pairs)
-
-
-def mr_pair() -> SlicePair:
-    rng = np.random.default_rng(9)
-    before = rng.rayleigh(0.3, (310, 320)).astype(np.float32)
-    return SlicePair(
-        before=before,
-        after=(0.9 * before).astype(np.float32),
-        window=(0.0, 1.07),
-        difference_half_width=1.07 / 8,
-        aspect=320 / 310,
-        label="coronal, slice 1 of 1",
-        unit="a.u.",
-    )
-
-
-def blocks() -> list[Block]:
-    table = Table(
-        columns=tuple(Heading(name=f"A heading of some length {number}") for number in range(9)),
-        rows=(tuple(float(number) for number in range(9)),),
-    )
-    grey = np.linspace(0, 1, 600).reshape(20, 30)
-    frame = Frame(pictures=tuple(Picture(pixels=part, window=(0, 1), label="p") for part in (grey, grey[::-1])))
-    return [
-        Section(title="CT", blocks=(Text(paragraphs=("A sentence. " * 30,)), Viewer(pairs=ct_pairs(), caption="CT"))),
-        Section(title="MR", blocks=(table, Viewer(pairs=(mr_pair(),), caption="MR"))),
-        Section(title="Two methods", blocks=(Comparison(frames=(frame, frame), caption="Two"),)),
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -228,21 +174,31 @@ def test_the_wheel_scrolls_the_slices_and_at_the_end_the_page(opened: Any) -> No
     figure = viewer(opened, 0)
     figure.locator(".pictures").scroll_into_view_if_needed()
     figure.locator("canvas").first.hover()
-    place = opened.evaluate("scrollY")
-    opened.mouse.wheel(0, 100)
+    opened.evaluate("kept = []; addEventListener('wheel', (event) => kept.push(event.defaultPrevented))")
+
+    def turn(*pixels: int) -> None:
+        for one in pixels:
+            before = opened.evaluate("kept.length")
+            opened.mouse.wheel(0, one)
+            opened.wait_for_function("before => kept.length > before", arg=before)
+
+    turn(100)
     shows(figure, "axial, slice 3 of 3")
     assert figure.get_by_label("Slices").input_value() == "2"
-    opened.mouse.wheel(0, -100)
+    turn(-100)
     shows(figure, "axial, slice 2 of 3")
-    for _ in range(3):
-        opened.mouse.wheel(0, -25)
+    turn(-25, -25)
+    assert figure.get_by_label("Slices").input_value() == "1"
+    turn(-25)
     shows(figure, "axial, slice 1 of 3")
     assert_drawn(figure, ct_pairs()[0], -160, 240)
-    assert opened.evaluate("scrollY") == place
-    opened.mouse.wheel(0, 100)
-    opened.mouse.wheel(0, 100)
+    turn(100, 100)
     shows(figure, "axial, slice 3 of 3")
-    opened.mouse.wheel(0, 100)
+    # The page stood still all the while; now there is no further slice, and it scrolls.
+    assert set(opened.evaluate("kept")) == {True}
+    place = opened.evaluate("scrollY")
+    turn(100)
+    assert opened.evaluate("kept.at(-1)") is False
     opened.wait_for_function("place => scrollY > place", arg=place)
 
 
