@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,16 @@ Window = tuple[float, float]
 
 # Soft tissue; the figures for CT are taken in the same window.
 SOFT_TISSUE_HU: Window = (-160.0, 240.0)
+# The windows that CT is read in; by level and width: −600/1500, 50/400, 40/80, 400/1800.
+READING_WINDOWS_HU: Mapping[str, Window] = MappingProxyType(
+    {
+        "soft tissue": SOFT_TISSUE_HU,
+        "chest": (-1350.0, 150.0),
+        "abdomen": (-150.0, 250.0),
+        "head": (0.0, 80.0),
+        "bone": (-500.0, 1300.0),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,7 +34,7 @@ class SlicePair:
     """One slice before and after, rows × columns float32 the way a radiologist sees it, never wider or
     higher than asked for. window: (low, high) for both; difference_half_width: the difference is shown from
     −this to +this. aspect: width of the picture over its height in millimetres. label: where it is ("axial,
-    slice 12 of 40")."""
+    slice 12 of 40"). unit: of the values; "HU" can be shown in the windows that CT is read in."""
 
     before: Picture
     after: Picture
@@ -30,6 +42,7 @@ class SlicePair:
     difference_half_width: float
     aspect: float
     label: str
+    unit: str = ""
 
 
 def slice_pairs(before: Volume, after: Volume, *, number: int = 1, edge: int = 512) -> tuple[SlicePair, ...]:
@@ -58,6 +71,7 @@ def slice_pairs(before: Volume, after: Volume, *, number: int = 1, edge: int = 5
                 difference_half_width=spread,
                 aspect=aspect,
                 label=f"{plane}, slice {index + 1} of {count}",
+                unit=before.unit,
             )
         )
     return tuple(pairs)

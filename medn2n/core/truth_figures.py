@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from medn2n.core import metrics
 from medn2n.core.ct_numbers import FEWEST_VOXELS, REGIONS_HU, away_from_edges, ct_regions
+from medn2n.core.display import READING_WINDOWS_HU
 from medn2n.core.metrics import Mask, Window
 
 Array = npt.NDArray[Any]
@@ -27,7 +28,7 @@ Array = npt.NDArray[Any]
 UNWINDOWED = "unwindowed"
 RANGE_HU = 4095.0
 WINDOWS_HU: Mapping[str, Window | None] = MappingProxyType(
-    {"chest": (-1350.0, 150.0), "abdomen": (-150.0, 250.0), "head": (0.0, 80.0), UNWINDOWED: None}
+    {**{name: READING_WINDOWS_HU[name] for name in ("chest", "abdomen", "head")}, UNWINDOWED: None}
 )
 PARTS = ("inside", "edge")
 

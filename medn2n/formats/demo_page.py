@@ -10,8 +10,7 @@ from medn2n.core.display import oriented, slice_pairs
 from medn2n.core.repeat_error import RepeatError
 from medn2n.core.volume import FloatArray, Volume
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Block, Column, Comparison, Frame, Picture, Section, Table, Text
-from medn2n.formats.slice_frames import slice_frames
+from medn2n.formats.page_blocks import Block, Column, Comparison, Frame, Picture, Section, Table, Text, Viewer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +101,8 @@ def _real(page: DemoPage) -> Section:
             check,
         )
     )
-    pairs = slice_frames(slice_pairs(page.before, page.after, number=5))
-    return Section(
-        title="The real pair", blocks=(text, Comparison(frames=pairs, caption="Same window before and after."))
-    )
+    pairs = slice_pairs(page.before, page.after, number=5)
+    return Section(title="The real pair", blocks=(text, Viewer(pairs=pairs, caption="Same window before and after.")))
 
 
 def _method(page: DemoPage) -> Section:

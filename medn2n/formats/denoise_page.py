@@ -12,11 +12,10 @@ from medn2n.core.display import SlicePair
 from medn2n.core.evaluation import SingleScanFigures
 from medn2n.core.gates import Gate
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Block, Chip, Column, Comparison, Measured, Section, Table, Text
+from medn2n.formats.page_blocks import Block, Chip, Column, Measured, Section, Table, Text, Viewer
 from medn2n.formats.page_parts import figure_text
-from medn2n.formats.slice_frames import slice_frames
 
-# Series with pictures on one page, about 0.6 MB a slice: the rest keep their line in the table.
+# Series with pictures on one page, about 0.7 MB a slice of 512 × 512: the rest keep their line in the table.
 MAX_PICTURED = 24
 
 
@@ -111,7 +110,7 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
     """One series, with at most `slices` of its pictures, the middle ones."""
     spare = max(0, len(entry.pairs) - slices)
     pairs = entry.pairs[spare // 2 : len(entry.pairs) - (spare - spare // 2)]
-    blocks: list[Text | Table | Comparison] = []
+    blocks: list[Text | Table | Viewer] = []
     if entry.figures is not None:
         figures, unit = entry.figures, " HU" if entry.unit == "HU" else ""
         low, high = figures.minimum, figures.maximum
@@ -130,8 +129,8 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
         blocks.append(_numbers(entry))
     if pairs:
         blocks.append(
-            Comparison(
-                frames=slice_frames(pairs),
+            Viewer(
+                pairs=pairs,
                 caption="Before and after in the same window; press and hold a picture to see the other "
                 "in its place. "
                 "The difference should look like noise: an outline of anatomy in it is detail that was "

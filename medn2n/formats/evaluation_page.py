@@ -13,9 +13,8 @@ from medn2n.core.scores import NOISY, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
 from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Comparison, Section, Table, Text
+from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Section, Table, Text, Viewer
 from medn2n.formats.page_parts import figure_text
-from medn2n.formats.slice_frames import slice_frames
 
 # By question: the figures of its table as (key, heading, decimals, which end is better). {unit} is HU or
 # "rel.".
@@ -140,7 +139,7 @@ def _section(result: Evaluation, modality: str, question: Question, examples: Se
         caption=f"{heading}: {'higher' if higher else 'lower'} is better.",
     )
     pictures = [
-        Comparison(frames=slice_frames(example.pairs), caption=f"{label(example.method)} on scan {example.group}.")
+        Viewer(pairs=example.pairs, caption=f"{label(example.method)} on scan {example.group}.")
         for example in _chosen(result, rows, key, higher, examples)
         if (example.modality, example.question) == (modality, question)
     ]

@@ -1,4 +1,4 @@
-for (const slider of document.querySelectorAll(".slider input")) {
+for (const slider of document.querySelectorAll(".comparison .slider input")) {
   const frames = slider.closest("figure").querySelectorAll(".frame");
   slider.addEventListener("input", () => frames.forEach((frame, index) => { frame.hidden = index !== +slider.value; }));
 }

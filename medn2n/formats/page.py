@@ -1,8 +1,8 @@
 """One self-contained HTML page: text, tables, charts and pictures that open from a file with no network.
 
-Everything shown is escaped, pictures are PNG data URIs, and a content policy in the page forbids any
-request. The caller names scans by keyed ids only. A page stays below `PAGE_LIMIT`: pictures beyond it become
-a sentence.
+Everything shown is escaped, pictures are PNG data URIs or packed values that the page's own script draws, and a
+content policy in the page forbids any request. The caller names scans by keyed ids only. A page stays below
+`PAGE_LIMIT`: pictures beyond it become a sentence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from itertools import count
 from pathlib import Path
 
 from medn2n.formats.page_blocks import (
@@ -23,14 +22,14 @@ from medn2n.formats.page_blocks import (
     Section,
     Table,
     Text,
+    Viewer,
 )
-from medn2n.formats.page_parts import bars_html, figure_text, png_bytes, table_html
+from medn2n.formats.page_parts import bars_html, picture_kind, png_bytes, slider_html, table_html, window_text
 from medn2n.formats.results import write_whole
+from medn2n.formats.slice_viewer import slice_html, viewer_html
 
 PAGE_LIMIT = 19_000_000
 DISCLAIMER = "For research use only: not a medical device."
-# Smaller pictures (pixels) are enlarged on most screens, and smoothing would hide their noise.
-CRISP_BELOW = 300
 
 
 def write_page(path: Path, *, title: str, summary: Sequence[str], blocks: Sequence[Block]) -> int:
@@ -44,11 +43,10 @@ def write_page(path: Path, *, title: str, summary: Sequence[str], blocks: Sequen
 
 
 class _Page:
-    """One rendering: counts its picture bytes and hands out ids."""
+    """One rendering: counts its picture bytes."""
 
     def __init__(self) -> None:
         self._spent = 0
-        self._ids = count(1)
 
     def render(self, title: str, summary: Sequence[str], blocks: Sequence[Block]) -> str:
         sections = [block for block in blocks if isinstance(block, Section)]
@@ -62,7 +60,7 @@ class _Page:
         numbers = {id(section): number for number, section in enumerate(sections, start=1)}
         body = "".join(self._block(block, numbers.get(id(block), 0)) for block in blocks)
         words = "".join(f"<p>{escape(line)}</p>" for line in summary)
-        style, script = _asset("page.css"), _asset("page.js")
+        style, script = _asset("page.css"), _asset("page.js") + "\n" + _asset("slice_viewer.js")
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -85,14 +83,15 @@ class _Page:
             return table_html(block)
         if isinstance(block, Bars):
             return bars_html(block)
+        if isinstance(block, Viewer):
+            slices = [html for pair in block.pairs if self._fits(html := slice_html(pair))]
+            caption = _caption(block.caption, len(slices), len(block.pairs))
+            return viewer_html(block, slices, caption) if slices else f'<p class="caption">{caption}</p>'
         return self._comparison(block)
 
     def _comparison(self, block: Comparison) -> str:
         frames = [html for frame in block.frames if (html := self._frame(frame))]
-        left_out = len(block.frames) - len(frames)
-        caption = escape(block.caption)
-        if left_out:
-            caption += f" {left_out} of {len(block.frames)} slices left out to keep this page below 20 MB."
+        caption = _caption(block.caption, len(frames), len(block.frames))
         if not frames:
             return f'<p class="caption">{caption}</p>'
         middle = len(frames) // 2
@@ -100,24 +99,25 @@ class _Page:
             f'<div class="frame"{"" if index == middle else " hidden"}>{html}</div>'
             for index, html in enumerate(frames)
         )
-        slider = ""
-        if len(frames) > 1:
-            name = f"slices-{next(self._ids)}"
-            slider = (
-                f'<label class="slider" for="{name}">Slices <input id="{name}" type="range" min="0" '
-                f'max="{len(frames) - 1}" value="{middle}"></label>'
-            )
-        return f'<figure class="comparison">{slider}{shown}<figcaption>{caption}</figcaption></figure>'
+        return (
+            f'<figure class="comparison">{slider_html(len(frames))}{shown}<figcaption>{caption}</figcaption></figure>'
+        )
+
+    def _fits(self, *texts: str) -> bool:
+        """Whether the page still has room for these pictures; if so, they count as spent."""
+        size = sum(map(len, texts))
+        if self._spent + size > PAGE_LIMIT - 1_000_000:
+            return False
+        self._spent += size
+        return True
 
     def _frame(self, frame: Frame) -> str:
         uris = [
             "data:image/png;base64," + base64.b64encode(png_bytes(picture.pixels, picture.window)).decode()
             for picture in frame.pictures
         ]
-        size = sum(map(len, uris))
-        if self._spent + size > PAGE_LIMIT - 1_000_000:
+        if not self._fits(*uris):
             return ""
-        self._spent += size
         cells = "".join(
             _picture(picture, uri, swap=index < 2 <= len(uris))
             for index, (picture, uri) in enumerate(zip(frame.pictures, uris, strict=True))
@@ -130,13 +130,17 @@ def _asset(name: str) -> str:
     return (files("medn2n.formats") / name).read_text(encoding="utf-8").strip()
 
 
+def _caption(text: str, shown: int, number: int) -> str:
+    """Escaped, and with a sentence where pictures had no room."""
+    if shown == number:
+        return escape(text)
+    return f"{escape(text)} {number - shown} of {number} slices left out to keep this page below 20 MB."
+
+
 def _picture(picture: Picture, uri: str, *, swap: bool) -> str:
-    rows, columns = picture.pixels.shape
-    kind = "crisp" if max(rows, columns) < CRISP_BELOW else "smooth"
-    digits = 0 if picture.window[1] - picture.window[0] >= 10 else 2
-    low, high = (figure_text(float(edge), digits) for edge in picture.window)
+    kind = picture_kind(picture.pixels)
     return (
         f'<div class="picture"><img class="{kind}{" swap" if swap else ""}" alt="{escape(picture.label)}" '
         f'style="aspect-ratio:{picture.aspect:.4f}" src="{uri}">'
-        f"<p>{escape(picture.label)} <small>{low} … {high}</small></p></div>"
+        f"<p>{escape(picture.label)} <small>{window_text(picture.window)}</small></p></div>"
     )

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from medn2n.core.display import SlicePair
+
 Better = Literal["higher", "lower", "nearest zero"]
 
 
@@ -99,11 +101,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Slices of one scan before and after (≥ 1, of one window), with their difference; several get a slider, and the
+    reader changes the window. ValueError where the two pictures of a slice, or the windows, do not fit together."""
+
+    pairs: tuple[SlicePair, ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        if len({pair.window for pair in self.pairs}) != 1:
+            raise ValueError("A viewer shows at least one slice, and all of its slices in one window.")
+        for pair in self.pairs:
+            if pair.before.shape != pair.after.shape:
+                raise ValueError(f"Before is {pair.before.shape} pixels and after {pair.after.shape} ({pair.label}).")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A titled part of the page; the page lists its sections on top where there are more than two."""
 
     title: str
-    blocks: tuple[Text | Table | Bars | Comparison, ...]
+    blocks: tuple[Text | Table | Bars | Comparison | Viewer, ...]
 
 
-Block = Text | Table | Bars | Comparison | Section
+Block = Text | Table | Bars | Comparison | Viewer | Section

@@ -7,19 +7,22 @@ import math
 import struct
 import zlib
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from medn2n.formats.page_blocks import Bars, Cell, Chip, Measured, Table
 
+# Smaller pictures (pixels) are enlarged on most screens, and smoothing would hide their noise.
+CRISP_BELOW = 300
+
 
 def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
     """An 8-bit grey PNG of rows × columns, window low → 0, high → 255; values that are not finite are
     black."""
     low, high = window
-    scaled = (np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    scaled = (np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=low, neginf=low) - low) / max(high - low, 1e-12)
     grey = np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)
     rows, columns = grey.shape
     # PNG's filter 2 ("up"): each row as its difference from the row above; it packs a fifth smaller.
@@ -30,6 +33,18 @@ def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
+
+
+def picture_kind(pixels: npt.NDArray[Any]) -> Literal["crisp", "smooth"]:
+    """Whether a picture is shown with sharp pixel edges."""
+    return "crisp" if max(pixels.shape) < CRISP_BELOW else "smooth"
+
+
+def slider_html(count: int) -> str:
+    """The slider over `count` slices, which starts in the middle; "" where there is one."""
+    if count < 2:
+        return ""
+    return f'<label class="slider">Slices <input type="range" min="0" max="{count - 1}" value="{count // 2}"></label>'
 
 
 def figure_text(value: Cell, digits: int) -> str:
@@ -51,6 +66,13 @@ def figure_text(value: Cell, digits: int) -> str:
         return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     text = f"{value:.{digits}f}"
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def window_text(window: tuple[float, float]) -> str:
+    """Its edges, low … high."""
+    digits = 0 if window[1] - window[0] >= 10 else 2
+    low, high = (figure_text(float(edge), digits) for edge in window)
+    return f"{low} … {high}"
 
 
 def table_html(table: Table) -> str:
