@@ -5,13 +5,15 @@ averaged over the lesion's area is its visibility (Rose, J. Opt. Soc. Am. 38 (19
 mean of what may lie below the noise, as every network trained by mean squared error does, draws a lesion that the noise
 could have made towards its surroundings, and is right to: at a visibility of 2 one place in fifty of plain noise looks
 the same. Rose found that about 5 is seen with certainty. So at 5 and more a lesion must keep half of its contrast
-(`lesions.LEAST_CONTRAST`); below, what is left is told but nothing is asked.
+(`lesions.LEAST_CONTRAST`); below, what is left is told but nothing is asked. Measured on seven patients' scans (84
+lesions, seed 20180711), the share that the shipped CT model takes more than half of: 60 % below a visibility of 3, 29 %
+from 3 to 4, 1 of 5 from 4 to 5, and none of 34 from 5 on, of which the least kept 81 %.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,8 +53,9 @@ class LesionTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LesionAnswer:
-    """What one method left. found: of each lesion; visibility: (N,) as in the trial. noise_before, noise_after: standard
-    deviation in the flat tissue of these slices, HU. inserted: (N,) mean contrast of each lesion over its middle, HU."""
+    """What one method left. found: of each lesion; visibility: (N,) as in the trial. noise_before, noise_after:
+    standard deviation in the flat tissue of these slices, HU. inserted: (N,) mean contrast of each lesion over its
+    middle, HU."""
 
     found: tuple[RecoveredLesion, ...]
     visibility: Array
@@ -71,35 +74,15 @@ class LesionAnswer:
         return np.array([one.contrast for one in self.found])
 
 
-def middle_slices(scan: Volume, most: int = MOST_SLICES) -> Volume:
-    """At most so many neighbouring slices from the middle of an (I,J,K) scan; the place in space is kept, the link to
-    the files is not."""
-    depth = scan.voxels.shape[2]
-    start = max(0, (depth - most) // 2)
-    part = slice(start, start + min(most, depth))
-    affine = np.array(scan.affine)
-    affine[:3, 3] += start * affine[:3, 2]
-    return replace(
-        scan,
-        voxels=np.ascontiguousarray(scan.voxels[..., part]),
-        affine=affine,
-        padding=None if scan.padding is None else np.ascontiguousarray(scan.padding[..., part]),
-        slice_positions_mm=None if scan.slice_positions_mm is None else scan.slice_positions_mm[part],
-        source=None,
-    )
-
-
 def lesion_trial(scan: Volume, generator: np.random.Generator, *, count: int = 12) -> LesionTrial | None:
     """Up to `count` spheres of 3 to 10 mm and 10 to 60 HU, brighter or darker, in the flat tissue of the scan's middle
     slices (`lesions.place_lesions`). None where no lesion has room."""
-    slices = middle_slices(scan)
+    slices = scan.middle_slices(MOST_SLICES)
     spacing = scan.spacing_mm
-    lesions = tuple(
-        place_lesions(slices.voxels, spacing, generator=generator, count=count, padding=slices.padding)
-    )
+    lesions = tuple(place_lesions(slices.voxels, spacing, generator=generator, count=count, padding=slices.padding))
     if not lesions:
         return None
-    shape: tuple[int, int, int] = slices.voxels.shape  # type: ignore[assignment]
+    shape: tuple[int, int, int] = slices.voxels.shape
     added = draw_lesions(shape, spacing, lesions)
     kernel = noise_kernel(slices.voxels).astype(np.float64)
     return LesionTrial(
@@ -145,7 +128,7 @@ def _peak(lesion: Lesion, added: npt.NDArray[Any]) -> float:
 def lesion_figures(answer: LesionAnswer) -> dict[str, float]:
     """lesion_count: lesions that had to be kept; of these lesion_contrast (median share of the contrast that is left),
     lesion_vanished (share that kept less than half) and lesion_size (median diameter after over before, of those that
-    did not vanish). lesion_contrast/faint: median of the lesions too faint to ask for. lesion_cnr_before and
+    did not vanish). The same with "/faint": of the lesions too faint to ask for. lesion_cnr_before and
     lesion_cnr_after: median contrast of all lesions over the noise of the flat tissue, a pixel's."""
     fair, kept = answer.fair, answer.kept
     figures: dict[str, float] = {"lesion_count": float(np.count_nonzero(fair))}
@@ -160,7 +143,9 @@ def lesion_figures(answer: LesionAnswer) -> dict[str, float]:
         if sizes:
             figures["lesion_size"] = float(np.median(sizes))
     if not fair.all():
+        figures["lesion_count/faint"] = float(np.count_nonzero(~fair))
         figures["lesion_contrast/faint"] = float(np.median(kept[~fair]))
+        figures["lesion_vanished/faint"] = float(np.mean(kept[~fair] < LEAST_CONTRAST))
     if answer.noise_before > 0 and answer.noise_after > 0:
         figures["lesion_cnr_before"] = float(np.median(answer.inserted)) / answer.noise_before
         figures["lesion_cnr_after"] = float(np.median(answer.inserted * kept)) / answer.noise_after

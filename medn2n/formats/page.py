@@ -18,13 +18,14 @@ from medn2n.formats.page_blocks import (
     Bars,
     Block,
     Comparison,
+    Curves,
     Frame,
     Picture,
     Section,
     Table,
     Text,
 )
-from medn2n.formats.page_parts import bars_html, figure_text, png_bytes, table_html
+from medn2n.formats.page_parts import bars_html, curves_html, figure_text, png_bytes, table_html
 from medn2n.formats.results import write_whole
 
 PAGE_LIMIT = 19_000_000
@@ -85,6 +86,8 @@ class _Page:
             return table_html(block)
         if isinstance(block, Bars):
             return bars_html(block)
+        if isinstance(block, Curves):
+            return curves_html(block)
         return self._comparison(block)
 
     def _comparison(self, block: Comparison) -> str:
