@@ -19,6 +19,7 @@ from scipy.special import ndtri
 from medn2n.core.lesions import Lesion, draw_lesions
 from medn2n.core.noise import cut_blocks, noise_sigma
 from medn2n.core.observer import (
+    Detection,
     DetectionChange,
     ObserverImages,
     SignalScans,
@@ -93,11 +94,18 @@ def detection_trial(
     )
 
 
-def detection_after(trial: DetectionTrial, method: Method) -> DetectionChange:
-    """AUC of the same places before and after the method, which is run on every repeat."""
+def detections(trial: DetectionTrial, method: Method) -> tuple[Detection, Detection]:
+    """The observer on the same places before and after the method, which is run on every repeat."""
     denoised = _as_scans([method(one).voxels for one in trial.repeats])
-    before = detect(trial.placed.images(), trial.channels)
-    return detection_change(before, detect(trial.placed.images(denoised), trial.channels))
+    return (
+        detect(trial.placed.images(), trial.channels),
+        detect(trial.placed.images(denoised), trial.channels),
+    )
+
+
+def detection_after(trial: DetectionTrial, method: Method) -> DetectionChange:
+    """The change of the AUC that the method brings."""
+    return detection_change(*detections(trial, method))
 
 
 def _as_scans(voxels: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:

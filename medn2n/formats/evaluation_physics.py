@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from medn2n.formats.evaluation_page import Example
 
 MOST_CURVES = 6
+_QUESTIONS: dict[Question, str] = {"truth": "with a truth", "repeats": "with repeats", "single": "alone"}
 Columns = tuple[tuple[str, str, int, Better | None], ...]  # figure, heading, decimals, which end is better
 
 _LESIONS: Columns = (
@@ -68,18 +69,25 @@ def physics_sections(
     result: Evaluation, rows: Sequence[Summary], modality: str, question: Question, examples: Sequence[Example]
 ) -> list[Section]:
     """What this modality and question has of the four; rows: its summaries."""
+    title = place(result, modality, question)
     scores = [one for one in result.scores if (one.modality, one.question) == (modality, question)]
     pictures = [one for one in examples if (one.modality, one.question) == (modality, question)]
     found = (
-        _lesions(rows, modality),
-        _detection(rows, scores, modality),
-        _grain(rows, scores, modality),
-        _repeats(rows, scores, modality, pictures),
+        _lesions(rows, modality, title),
+        _detection(rows, scores, modality, title),
+        _grain(rows, scores, modality, title),
+        _repeats(rows, scores, modality, title, pictures),
     )
     return [section for section in found if section is not None]
 
 
-def _lesions(rows: Sequence[Summary], modality: str) -> Section | None:
+def place(result: Evaluation, modality: str, question: Question) -> str:
+    """The modality, and what it is judged by where the page has the modality twice."""
+    several = len({one.question for one in result.summaries if one.modality == modality}) > 1
+    return f"{modality} {_QUESTIONS[question]}" if several else modality
+
+
+def _lesions(rows: Sequence[Summary], modality: str, title: str) -> Section | None:
     table = _table(rows, _LESIONS, modality)
     if modality != "CT" or table is None:
         return None
@@ -92,13 +100,13 @@ def _lesions(rows: Sequence[Summary], modality: str) -> Section | None:
         "half of their contrast. Fainter ones could be noise; what is left of them is told, and nothing is asked."
     )
     chart = _bars(rows, "lesion_contrast", 2, "Contrast kept by the lesions that noise cannot hide: 1 is all of it.")
-    return Section(title=f"{modality}: are lesions kept?", blocks=(Text(paragraphs=(text,)), table, *chart))
+    return Section(title=f"{title}: are lesions kept?", blocks=(Text(paragraphs=(text,)), table, *chart))
 
 
-def _detection(rows: Sequence[Summary], scores: Sequence[Score], modality: str) -> Section | None:
+def _detection(rows: Sequence[Summary], scores: Sequence[Score], modality: str, title: str) -> Section | None:
     if modality not in ("CT", "MR"):
         return None
-    title = f"{modality}: is a faint disc still found?"
+    title = f"{title}: is a faint disc still found?"
     table = _table(rows, _DETECTION, modality)
     if table is None:
         asked = any(gate.name == "detectability" for score in scores for gate in score.gates)
@@ -114,7 +122,7 @@ def _detection(rows: Sequence[Summary], scores: Sequence[Score], modality: str) 
     return Section(title=title, blocks=(Text(paragraphs=(text,)), table, *chart))
 
 
-def _grain(rows: Sequence[Summary], scores: Sequence[Score], modality: str) -> Section | None:
+def _grain(rows: Sequence[Summary], scores: Sequence[Score], modality: str, title: str) -> Section | None:
     table = _table(rows, _GRAIN, modality)
     spectra = _curves(scores, "noise_power_after")
     if table is None or not spectra:
@@ -131,12 +139,12 @@ def _grain(rows: Sequence[Summary], scores: Sequence[Score], modality: str) -> S
         y_name=f"noise power ({'HU²·mm²' if modality == 'CT' else 'unit²·mm²'})",
         caption=f"Noise power spectrum of scan {scores[0].group}.",
     )
-    title = f"{modality}: how coarse is the noise that is left?"
+    title = f"{title}: how coarse is the noise that is left?"
     return Section(title=title, blocks=(Text(paragraphs=(text,)), table, chart))
 
 
 def _repeats(
-    rows: Sequence[Summary], scores: Sequence[Score], modality: str, pictures: Sequence[Example]
+    rows: Sequence[Summary], scores: Sequence[Score], modality: str, title: str, pictures: Sequence[Example]
 ) -> Section | None:
     table = _table(rows, _REPEATS, modality)
     if table is None:
@@ -155,7 +163,7 @@ def _repeats(
     )  # fmt: skip
     shown = [_uncertainty(one) for one in pictures if one.uncertainty is not None and one.method != NOISY]
     blocks = (Text(paragraphs=(text,)), table, *((chart,) if removed else ()), *shown)
-    return Section(title=f"{modality}: was anything but noise removed?", blocks=blocks)
+    return Section(title=f"{title}: was anything but noise removed?", blocks=blocks)
 
 
 def _uncertainty(example: Example) -> Comparison:
@@ -211,7 +219,8 @@ def physics_sentence(result: Evaluation, one: Summary) -> str:
         if (score.modality, score.question, score.method) == (one.modality, one.question, one.method)
     ]
     parts = [_noise(one), _numbers(one), _edges(scores), _lesion_words(one, scores), _detection_words(one)]
-    return f"{label(one.method)}, {one.modality}: " + "; ".join(part for part in parts if part) + "."
+    where = place(result, one.modality, one.question)
+    return f"{label(one.method)}, {where}: " + "; ".join(part for part in parts if part) + "."
 
 
 def _noise(one: Summary) -> str:

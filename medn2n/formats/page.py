@@ -25,7 +25,8 @@ from medn2n.formats.page_blocks import (
     Table,
     Text,
 )
-from medn2n.formats.page_parts import bars_html, curves_html, figure_text, png_bytes, table_html
+from medn2n.formats.page_curves import curves_html
+from medn2n.formats.page_parts import bars_html, figure_text, png_bytes, table_html
 from medn2n.formats.results import write_whole
 
 PAGE_LIMIT = 19_000_000

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.formats.page_blocks import Bars, Cell, Chip, Curves, Measured, Table
+from medn2n.formats.page_blocks import Bars, Cell, Chip, Measured, Table
 
 
 def png_bytes(pixels: npt.NDArray[Any], window: tuple[float, float]) -> bytes:
@@ -140,67 +140,3 @@ def bars_html(chart: Bars) -> str:
         f'aria-label="{escape(chart.caption)}">{"".join(parts)}</svg>'
         f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
     )
-
-
-def curves_html(chart: Curves) -> str:
-    """An inline SVG: axes from zero, four marks on each, one line a curve, its name beside its dashes below. The
-    figure's text alternative names the lines and their highest points."""
-    finite = [(x, y) for _, xs, ys in chart.lines for x, y in zip(xs, ys, strict=True) if math.isfinite(x + y)]
-    if not finite:
-        return ""
-    right = max(x for x, _ in finite) or 1.0
-    top = max(0.0, *(y for _, y in finite)) or 1.0
-    left, width, height = 80, 560, 240
-
-    def path(xs: tuple[float, ...], ys: tuple[float, ...]) -> str:
-        parts, pen = [], "M"
-        for x, y in zip(xs, ys, strict=True):
-            if not math.isfinite(x + y):
-                pen = "M"
-                continue
-            parts.append(f"{pen}{left + width * x / right:.1f} {10 + height * (1 - max(y, 0) / top):.1f}")
-            pen = "L"
-        return "".join(parts)
-
-    lines = "".join(
-        f'<path class="curve curve-{number % 6}" d="{path(xs, ys)}"/>' for number, (_, xs, ys) in enumerate(chart.lines)
-    )
-    legend = "".join(
-        f'<path class="curve curve-{number % 6}" d="M{left} {height + 66 + 22 * number}h36"/>'
-        f'<text x="{left + 46}" y="{height + 71 + 22 * number}">{escape(label)}</text>'
-        for number, (label, *_) in enumerate(chart.lines)
-    )
-    words = f"{chart.caption} {chart.y_name} over {chart.x_name}: " + "; ".join(map(_highest, chart.lines)) + "."
-    return (
-        f'<figure><svg viewBox="0 0 {left + width + 30} {height + 70 + 22 * len(chart.lines)}" role="img" '
-        f'aria-label="{escape(words)}">{_axes(chart, (right, top), (left, width, height))}{lines}{legend}</svg>'
-        f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
-    )
-
-
-def _axes(chart: Curves, most: tuple[float, float], box: tuple[int, int, int]) -> str:
-    left, width, height = box
-    marks = "".join(
-        f'<text x="{left + width * n / 4:.0f}" y="{height + 28}" text-anchor="middle">{_short(most[0] * n / 4)}</text>'
-        f'<text x="{left - 8}" y="{15 + height * (1 - n / 4):.0f}" text-anchor="end">{_short(most[1] * n / 4)}</text>'
-        f'<path class="grid" d="M{left} {10 + height * (1 - n / 4):.1f}h{width}"/>'
-        for n in range(5)
-    )
-    middle = 10 + height // 2
-    return (
-        f'{marks}<path class="whisker" d="M{left} 10v{height}h{width}"/>'
-        f'<text x="{left + width}" y="{height + 48}" text-anchor="end">{escape(chart.x_name)}</text>'
-        f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">'
-        f"{escape(chart.y_name)}</text>"
-    )
-
-
-def _highest(line: tuple[str, tuple[float, ...], tuple[float, ...]]) -> str:
-    name, xs, ys = line
-    points = [(y, x) for x, y in zip(xs, ys, strict=True) if math.isfinite(x + y)]
-    return f"{name} nothing" if not points else f"{name} highest ({_short(max(points)[0])}) at {_short(max(points)[1])}"
-
-
-def _short(value: float) -> str:
-    """Three figures that count, without an exponent for people's sizes."""
-    return f"{value:.3g}".replace("-", "\u2212") if abs(value) < 1e4 else f"{value:.2g}".replace("e+0", "e")
