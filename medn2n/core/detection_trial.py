@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from medn2n.core.lesions import Lesion, draw_lesions
-from medn2n.core.noise import cut_blocks, noise_sigma
+from medn2n.core.noise import body_mask, cut_blocks, noise_sigma
 from medn2n.core.observer import (
     Detection,
     DetectionChange,
@@ -119,9 +119,9 @@ def _as_repeats(scans: npt.NDArray[np.float32], like: Sequence[Volume]) -> list[
 
 
 def _even_places(repeats: Sequence[Volume], scans: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.bool_]:
-    """(I,J), True over the squares of `side` pixels on the grid whose values, of all slices and repeats together, are
-    spread hardly more than the noise is, and hold something: noise that is measured between repeats where there are
-    two, else in the scan's flat tissue."""
+    """(I,J), True over the squares of `side` pixels on the grid that lie in the body in every slice, and whose values,
+    of all slices and repeats together, are spread hardly more than the noise is: noise that is measured between repeats
+    where there are two, else in the scan's flat tissue."""
     rows, columns = scans.shape[1] // side, scans.shape[2] // side
     cut = scans[:, : rows * side, : columns * side].reshape(len(scans), rows, side, columns, side).astype(np.float64)
     spread = cut.std(axis=(0, 2, 4))
@@ -130,14 +130,13 @@ def _even_places(repeats: Sequence[Volume], scans: npt.NDArray[np.float32], side
         sigma = np.sqrt(of_repeats.var(axis=0, ddof=1).mean(axis=(0, 2, 4)))
     else:
         sigma = np.full_like(spread, noise_sigma(repeats[0].voxels, repeats[0].padding))
-    # Air that was clipped, or masked, has next to no noise, and is no place to look for a lesion in.
-    noisy = sigma > 0.3 * np.median(sigma[sigma > 0]) if (sigma > 0).any() else sigma > 0
-    even = np.kron(noisy & (spread <= EVEN * sigma) & (spread > sigma / EVEN), np.ones((side, side), bool))
+    even = (sigma > 0) & (spread <= EVEN * sigma)
     found = np.zeros(scans.shape[1:], bool)
-    found[: rows * side, : columns * side] = even
-    padded = [one.padding for one in repeats if one.padding is not None]
-    for padding in padded:
-        found &= ~padding.any(axis=2)
+    found[: rows * side, : columns * side] = np.kron(even, np.ones((side, side), bool))
+    mean = np.mean([one.voxels for one in repeats], axis=0)
+    found &= body_mask(mean, repeats[0].modality).all(axis=2)
+    for one in repeats:
+        found &= True if one.padding is None else ~one.padding.any(axis=2)
     return found
 
 

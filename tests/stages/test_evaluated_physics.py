@@ -21,9 +21,9 @@ REPEATS = 8
 
 def phantom(seed: int) -> Volume:
     """Two slices of water in air with noise of 15 HU."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(128, 128, 2)), (0.6, 0.6, 0))
-    i, j = np.indices((128, 128)) - 63.5
-    water = np.where(np.hypot(i, j) < 58, 30.0, -1000.0)[..., None]
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(160, 160, 2)), (0.6, 0.6, 0))
+    i, j = np.indices((160, 160)) - 79.5
+    water = np.where(np.hypot(i, j) < 74, 30.0, -1000.0)[..., None]
     voxels = (water + 15 * noise / noise.std()).astype(np.float32)
     return Volume(voxels=voxels, affine=np.diag([-0.9, -0.9, 3.0, 1.0]), unit="HU", modality="CT")
 
