@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -82,3 +85,21 @@ def test_structure_is_no_even_area() -> None:
     stripes = 60 * ndimage.gaussian_filter(fine, (3, 3, 0)) * 8
     scans = [one.with_voxels(one.voxels + stripes) for one in (phantom(seed) for seed in range(12))]
     assert detection_trial(scans) is None
+
+
+def test_what_can_be_undone_loses_nothing_in_the_noise_of_a_real_reconstruction() -> None:
+    root = os.environ.get("MEDN2N_DATA")
+    if not root:
+        pytest.skip("MEDN2N_DATA is not set")
+    with np.load(Path(root) / "ct_sim" / "lcdct_fbp_dose010_signal_absent.npz") as stored:
+        slices = stored["hu"].astype(np.float32) - 1000
+    affine = np.diag([-0.6445, -0.6445, 1.0, 1.0])
+    scans = [Volume(voxels=one[..., None].copy(), affine=affine, unit="HU", modality="CT") for one in slices]
+    found = detection_trial(scans)
+    assert found is not None
+    centres = found.placed.corners + found.placed.side / 2 - 128
+    assert np.hypot(centres[:, 0], centres[:, 1]).max() < 116  # the water, not the air around it
+    same = detection_after(found, lambda one: one.with_voxels(ndimage.gaussian_filter(one.voxels, (0.8, 0.8, 0))))
+    assert same.before == pytest.approx(0.8, abs=0.05)
+    assert abs(same.change) < 0.015
+    assert same.passes
