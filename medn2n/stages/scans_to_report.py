@@ -57,9 +57,9 @@ def evaluate(
 ) -> Evaluation:
     """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv, report.html.
 
-    split: where it is empty, test and then training is judged instead. denoisers: name → function. baselines: names
-    from `core.packaged_filters.BASELINES`, or "all" for those installed. limits: of the gates; medn2n's own if None.
-    UsageError for a baseline that is unknown or not installed, a name used twice, or a manifest without scans.
+    split: where it is empty, test and then training is judged. denoisers: name → function. baselines: of `BASELINES`,
+    or "all" for those whose package is installed. limits: of the gates; medn2n's own if not given. UsageError for a
+    baseline that is unknown or not installed, a name used twice, or a manifest without scans.
     """
     filters, left_out = _filters(baselines)
     split = _checked(manifest, split, denoisers, filters)
