@@ -9,6 +9,7 @@
     medn2n.train_model(recipe, manifest, run)     # what `medn2n train` does; Denoiser.load(run) is the model
     noise = medn2n.corruption_of(medn2n.config.parse_corrupt({"kind": "gaussian", "sigma": 25}))
     medn2n.corrupt(image, noise, generator).image # a noisy copy, as training makes them
+    medn2n.phantom_physics(repeats, denoiser, generator=generator)  # noise spectrum, sharpness, detection of a phantom
 
 Research use only: not a medical device.
 """
@@ -30,6 +31,7 @@ _HOME = {
     "load": "medn2n.formats.scan",
     "save": "medn2n.formats.scan",
     "common_mark": "medn2n.core.mark_of_a_set",
+    "phantom_physics": "medn2n.core.phantom_physics",
     "catalogue": "medn2n.stages.folder_to_catalogue",
     "Denoiser": "medn2n.stages.volume_to_denoised",
     "ScanReader": "medn2n.formats.monai_reader",
@@ -38,12 +40,13 @@ _HOME = {
 
 __all__ = [
     "Denoiser", "ScanReader", "Volume", "catalogue", "common_mark", "corrupt", "corruption_of", "find_recipe", "load",
-    "read_recipe", "save", "train_model",
+    "phantom_physics", "read_recipe", "save", "train_model",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from medn2n.core.corruption import corrupt, corruption_of
     from medn2n.core.mark_of_a_set import common_mark
+    from medn2n.core.phantom_physics import phantom_physics
     from medn2n.core.volume import Volume
     from medn2n.formats.monai_reader import ScanReader
     from medn2n.formats.scan import load, save

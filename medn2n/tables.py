@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.scores import FIGURES
 
 if TYPE_CHECKING:
     from medn2n.core.repeat_groups import Decision
@@ -151,7 +152,7 @@ def decision_lines(manifest: Manifest, decisions: Sequence[Decision]) -> str:
 
 def evaluation_table(result: Evaluation) -> str:
     """Mean figures of every method, by modality and question, and what it costs a scan."""
-    names = sorted({name for summary in result.summaries for name in summary.figures if "/" not in name})
+    names = sorted({name for summary in result.summaries for name in summary.figures if name in FIGURES})
     rows = [("modality", "judged by", "method", "scans", *names, "seconds", "MB")]
     rows += [
         (

@@ -149,6 +149,26 @@ def test_denoise_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "ct" / paths[0].name).is_file()
 
 
+@pytest.mark.skipif("ct" not in shipped_models(), reason="no CT model ships with this checkout")
+def test_phantom_physics(tmp_path: Path) -> None:
+    i, j = np.indices((176, 176))
+    water = np.where(np.hypot(i - 87.5, j - 87.5) < 80, 1000.0, 0.0)
+    noise = np.random.default_rng(0).normal(size=(10, 176, 176))
+    noise = 30 * gaussian_filter(noise, (0, 0.6, 0.6)) / gaussian_filter(noise, (0, 0.6, 0.6)).std()
+    np.savez(tmp_path / "repeats.npz", hu=gaussian_filter(water, 0.8) + noise)
+    call = [tmp_path, tmp_path / "out", "--offset", 1000, "--insert", 87.5, 87.5, "--radius-mm", 80, "--strength", 0]
+    said = journey("phantom_physics", *call)
+    assert "10 repeats; disc of 3 mm" in said
+    stored = json.loads((tmp_path / "out" / "physics.json").read_text())
+    before, same = stored["before"], stored["ct, strength 0"]
+    assert before["noise"] == pytest.approx(30, rel=0.05)
+    # A Gaussian of 0.8 mm halves the transfer at √(ln 2 / 2) / (π · 0.8).
+    assert before["ttf50_per_mm"][0] == pytest.approx(np.sqrt(np.log(2) / 2) / (np.pi * 0.8), rel=0.06)
+    assert before["auc"][0] == pytest.approx(0.8, abs=0.06)
+    assert same["noise"] == pytest.approx(before["noise"], rel=1e-4)
+    assert same["auc_change"][0] == pytest.approx(0, abs=0.003)
+
+
 def test_common_mark(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     coverage = np.zeros((48, 56))

@@ -30,7 +30,6 @@ import numpy.typing as npt
 from medn2n.core import metrics
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
-from medn2n.core.repeat_error import error_from_repeats
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
 
@@ -116,36 +115,6 @@ def figures_with_truth(truth: Volume, noisy: Volume, denoised: Volume) -> dict[s
         "rmse": metrics.rmse(reference, test, mask),
         "bias": metrics.bias(reference, test, mask),
     } | detail
-
-
-def figures_from_repeats(
-    first: Volume,
-    second: Volume,
-    denoised_first: Volume,
-    denoised_second: Volume,
-) -> tuple[dict[str, float], dict[str, Interval]]:
-    """share and rmse of one scan estimated from a repeat, over the body, with their 95 % intervals.
-
-    The body only: outside it magnitude MR's noise has a mean of its own, which an independent repeat shares.
-    """
-    mean = 0.5 * (first.voxels + second.voxels)
-    mask = body_mask(mean, first.modality)
-    for volume in (first, second):
-        if volume.padding is not None:
-            mask &= ~volume.padding
-    error = error_from_repeats(
-        first.voxels,
-        second.voxels,
-        denoised_first.voxels,
-        denoised_second.voxels,
-        mask=mask,
-    )
-    scale = truth_scale(mean, first.modality)
-    root = [float(np.sqrt(max(value, 0.0))) / scale for value in (error.mse, *error.mse_interval)]
-    return (
-        {"share": error.share, "rmse": root[0]},
-        {"share": error.share_interval, "rmse": (root[1], root[2])},
-    )
 
 
 def figures_alone(proof: ScanProof, scale: float = 1.0) -> dict[str, float]:

@@ -12,12 +12,15 @@ from math import isfinite, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
+from medn2n.core.lesions import LEAST_CONTRAST
+from medn2n.core.observer import LEAST_CHANGE
 from medn2n.core.scan_proof import ScanProof
 from medn2n.core.structure_removed import Spot, Structure
 
 # HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
 CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
 GATES = ("numbers", "sharpness", "spots", "weakening", "invention", "noise")
+TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
 SURE = 2.0  # standard errors that a shift must exceed its limit by
 
 
@@ -26,7 +29,8 @@ class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
     pixel², either way. spot: standard deviations. weakened, invented: correlations of what was removed with what is
     shown, above and below zero. noise_left: after over before. scope: whether a scan unlike those
-    that the model was trained on is a reason to look."""
+    that the model was trained on is a reason to look. lesion_contrast: share that every lesion which noise cannot hide
+    must keep. auc_loss: how much worse a faint disc may be found."""
 
     ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
     signal_share: float = 0.02
@@ -36,11 +40,13 @@ class Limits:
     invented: float = 0.15
     noise_left: float = 1.02
     scope: bool = True
+    lesion_contrast: float = LEAST_CONTRAST
+    auc_loss: float = -LEAST_CHANGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """name: one of GATES. passed: None where nothing could be measured. value, limit: in
+    """name: one of GATES or TRIAL_GATES. passed: None where nothing could be measured. value, limit: in
     `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
     one sentence for people."""
 
@@ -79,7 +85,7 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
     judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
     if not judged:
-        return _unmeasured("numbers", unit, "No even tissue was found to compare its mean in.")
+        return unmeasured("numbers", unit, "No even tissue was found to compare its mean in.")
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
     excess = (abs(shift) - SURE * error) / limit
@@ -104,7 +110,7 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
-        return _unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
+        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
     excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
     words = (
@@ -120,7 +126,7 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
 def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gate]:
     if found is None:
         words = "There is too little even tissue to look for what went or came."
-        return tuple(_unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
+        return tuple(unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
     return (
         _spot(found.spot, limits.spot),
         _kinship("weakening", found.weakened, limits.weakened, "structure was weakened with the noise"),
@@ -150,7 +156,7 @@ def _kinship(name: str, value: float, limit: float, meaning: str) -> Gate:
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:
     if proof.figures.noise_before <= 0:
-        return _unmeasured("noise", "", "No noise could be measured in this scan.")
+        return unmeasured("noise", "", "No noise could be measured in this scan.")
     left = proof.figures.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
@@ -159,5 +165,6 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def _unmeasured(name: str, unit: str, words: str) -> Gate:
+def unmeasured(name: str, unit: str, words: str) -> Gate:
+    """A gate that neither passes nor fails; words: why."""
     return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words)

@@ -76,6 +76,16 @@ def draw_lesions(
     return added
 
 
+def lesion_slice(lesion: Lesion, shape: tuple[int, int, int], spacing_mm: Spacing) -> npt.NDArray[np.float32]:
+    """The lesion alone in the slice through its centre: (n,m) values that it adds there, cut close around it."""
+    (_, _, slices), drawn = _drawn(lesion, shape, spacing_mm, lesion.diameter_mm / 2 + 4 * lesion.blur_mm)
+    return drawn[:, :, _middle(lesion, shape) - slices.start]
+
+
+def _middle(lesion: Lesion, shape: tuple[int, ...]) -> int:
+    return int(np.clip(np.rint(lesion.centre[2]), 0, shape[2] - 1))
+
+
 def _drawn(
     lesion: Lesion, shape: tuple[int, ...], spacing_mm: Spacing, reach_mm: float
 ) -> tuple[tuple[slice, slice, slice], npt.NDArray[np.float32]]:
@@ -170,7 +180,7 @@ def recovered(lesion: Lesion, response: npt.NDArray[Any], spacing_mm: Spacing) -
     (rows, columns, slices), drawn = _drawn(
         lesion, response.shape, spacing_mm, 1.5 * lesion.diameter_mm + 4 * lesion.blur_mm
     )
-    k = int(np.clip(np.rint(lesion.centre[2]), 0, response.shape[2] - 1))
+    k = _middle(lesion, response.shape)
     inserted = drawn[:, :, k - slices.start].astype(np.float64)
     left = np.asarray(response[rows, columns, k], np.float64)
     middle = (lesion.centre[0] - rows.start, lesion.centre[1] - columns.start)

@@ -6,6 +6,9 @@
     anlm         adaptive non-local means (Manjón et al., JMRI 2010; ANTs' DenoiseImage): finds the noise level itself,
                  place by place; Rician for magnitude MR, Gaussian for the rest
 
+`evaluate` gives each filter one scan at a time, so MP-PCA never sees a series there, nor the repeat that it is judged
+by. On a series its output holds the noise of all frames: score it with `core.series_error.leave_one_out`.
+
 A package is loaded when its filter first runs; who asks for a filter looks first whether it is there.
 """
 

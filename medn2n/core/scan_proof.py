@@ -21,7 +21,7 @@ from scipy.ndimage import minimum_filter
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, body_mask, flat_regions
-from medn2n.core.noise_power import power_of_one
+from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
 from medn2n.core.structure_removed import Structure, structure_removed
 from medn2n.core.volume import Volume
@@ -33,14 +33,14 @@ RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanProof:
-    """figures: noise, mean and range. grain_before, grain_after: mean frequency of the noise in flat tissue, 1/mm, None
-    where there is too little of it. regions: means by tissue; of a photograph none. edge: None where there is no edge.
+    """figures: noise, mean and range. power_before, power_after: noise power spectra in flat tissue, None where there
+    is too little of it. regions: means by tissue; of a photograph none. edge: None where there is no edge.
     structure: None where there is too little flat tissue."""
 
     modality: str
     figures: SingleScanFigures
-    grain_before: float | None
-    grain_after: float | None
+    power_before: NoisePower | None
+    power_after: NoisePower | None
     regions: tuple[RegionNumbers, ...]
     edge: EdgeBlur | None
     structure: Structure | None
@@ -56,8 +56,8 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     return ScanProof(
         modality=modality,
         figures=single_scan_figures(before, after, flat=flat),
-        grain_before=_grain(first, flat, spacing),
-        grain_after=_grain(second, flat, spacing),
+        power_before=_power(first, flat, spacing),
+        power_after=_power(second, flat, spacing),
         regions=measure(first, second, padding) if measure else (),
         edge=_edge(first, second, modality, padding),
         structure=structure_removed(first, second, spacing_mm=spacing, modality=modality, padding=padding),
@@ -68,10 +68,10 @@ def _frame(voxels: Array | None) -> Array | None:
     return voxels if voxels is None or voxels.ndim == 3 else voxels[..., 0]
 
 
-def _grain(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float]) -> float | None:
+def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float]) -> NoisePower | None:
     side = block_side(voxels)
     try:
-        return power_of_one(voxels, spacing_mm[:2], where=flat, side=side).mean_per_mm
+        return power_of_one(voxels, spacing_mm[:2], where=flat, side=side)
     except ValueError:
         return None
 

@@ -15,6 +15,7 @@ from medn2n.core.gates import Gate
 
 Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]
+Curve = tuple[tuple[float, ...], tuple[float, ...]]  # x and y
 Values = npt.NDArray[np.float64]
 NOISY = "noisy"
 FIGURES = (
@@ -22,16 +23,25 @@ FIGURES = (
     "edge_blur", "spot", "weakened", "invented",
 )  # fmt: skip
 
+# What `core.quality` adds, where a scan offers it.
+PHYSICS = (
+    "lesion_count", "lesion_contrast", "lesion_vanished", "lesion_size", "lesion_cnr_before", "lesion_cnr_after",
+    "auc_before", "auc_after", "auc_change", "grain_before", "grain_after", "residual_correlation", "residual_anatomy",
+    "residual_worst", "residual_found", "removed_low", "uncertainty", "share_three", "rmse_three",
+)  # fmt: skip
+
 # What "worst" means for each figure: the largest of these; of the others, the farthest from zero.
 _COST: Mapping[str, Callable[[Values], Values]] = {
     "psnr_db": np.negative, "ssim": np.negative, "signal_share": lambda values: np.abs(values - 1),
+    "lesion_contrast": np.negative, "lesion_cnr_after": np.negative, "auc_after": np.negative,
+    "auc_change": np.negative,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """One method on one group. group, subject: keyed ids. seconds, peak_bytes: to denoise one scan (the memory taken
-    on top, None where it is not known). intervals: 95 %, by figure."""
+    on top, None where it is not known). intervals: 95 %, by figure. curves: spectra, by name (`core.quality`)."""
 
     group: str
     subject: str
@@ -43,6 +53,7 @@ class Score:
     seconds: float = 0.0
     peak_bytes: int | None = None
     gates: tuple[Gate, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,3 +59,20 @@ class Volume:
         if voxels.shape != self.voxels.shape:
             raise ValueError(f"with_voxels: expected shape {self.voxels.shape}, found {voxels.shape}")
         return replace(self, voxels=np.ascontiguousarray(voxels, dtype=np.float32))
+
+    def middle_slices(self, most: int) -> Volume:
+        """At most so many neighbouring slices from the middle of the scan, in their place in space; without the link
+        to its files, which hold more."""
+        depth = self.voxels.shape[2]
+        start = max(0, (depth - most) // 2)
+        part = slice(start, start + min(most, depth))
+        affine = np.array(self.affine)
+        affine[:3, 3] += start * affine[:3, 2]
+        return replace(
+            self,
+            voxels=np.ascontiguousarray(self.voxels[:, :, part]),
+            affine=affine,
+            padding=None if self.padding is None else np.ascontiguousarray(self.padding[:, :, part]),
+            slice_positions_mm=None if self.slice_positions_mm is None else self.slice_positions_mm[part],
+            source=None,
+        )

@@ -13,6 +13,9 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.manifest import Correction, Group
 
+MOST_REPEATS = 20
+MOST_VOXELS = 40_000_000  # of all repeats beyond the third: phantoms are small, and need many
+
 
 class Load(Protocol):
     """What `formats.scan.load` does: one Volume from a scan reference below `root`."""
@@ -22,7 +25,7 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A group that was loaded. scans: one, or two repeats. truth: where the group has one."""
+    """A group that was loaded. scans: one, or two repeats and more. truth: where the group has one."""
 
     group: Group
     question: Question
@@ -38,10 +41,14 @@ def question_of(group: Group) -> Question:
 
 
 def load_case(group: Group, root: Path, load: Load) -> Case:
-    """The group's scans, in the intensity of its reference. InputError where they are not 3D and of one shape."""
+    """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small.
+    InputError where they are not 3D and of one shape."""
     question = question_of(group)
-    chosen = group.unmoved[: 2 if question == "repeats" else 1]
-    scans = tuple(_matched(group, n, load(group.image[n], root=root, modality=group.modality)) for n in chosen)
+    chosen = group.unmoved[: MOST_REPEATS if question == "repeats" else 1]
+    scans: tuple[Volume, ...] = ()
+    for number, n in enumerate(chosen):
+        if number < 3 or (number + 1) * scans[0].voxels.size <= MOST_VOXELS:
+            scans += (_matched(group, n, load(group.image[n], root=root, modality=group.modality)),)
     truth = load(group.truth, root=root, modality=group.modality) if group.truth is not None else None
     shapes = {volume.voxels.shape for volume in (*scans, *([truth] if truth else []))}
     if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes):

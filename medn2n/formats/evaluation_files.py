@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medn2n.core.scores import FIGURES, Evaluation, Score
+from medn2n.core.scores import FIGURES, PHYSICS, Evaluation, Score
 from medn2n.formats.manifest import write_json
 from medn2n.formats.results import write_csv
 
@@ -19,7 +19,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
     """OUTPUT/results.json (everything, figures that are not finite as null) and results.csv (a line a
     score)."""
     detail = [name for name in dict.fromkeys(name for one in result.scores for name in one.figures) if "/" in name]
-    head = [*HEAD, *FIGURES, "seconds", "peak_bytes", *detail]
+    head = [*HEAD, *FIGURES, "seconds", "peak_bytes", *PHYSICS, *detail]
     write_csv(output / "results.csv", head, [_row(score) for score in result.scores])
     summaries = [
         {key: getattr(one, key) for key in ("modality", "question", "method", "groups", "subjects")}
@@ -44,7 +44,9 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         "summary": summaries,
         "patients": patients,
         "scores": [
-            _row(score) | {"interval_95": score.intervals, "gates": [gate.as_json() for gate in score.gates]}
+            _row(score)
+            | {"interval_95": score.intervals, "gates": [gate.as_json() for gate in score.gates]}
+            | {"curves": score.curves}
             for score in result.scores
         ],
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medn2n.core.gates import GATES, Gate, failed
+from medn2n.core.gates import GATES, TRIAL_GATES, Gate, failed
 from medn2n.core.scores import NOISY, Evaluation, Score
 from medn2n.formats.evaluation_tables import label
 from medn2n.formats.page_blocks import Cell, Chip, Column, Section, Table, Text
 
 _HEADINGS = {
     "numbers": "CT numbers or signal", "sharpness": "Sharpness", "spots": "Spots", "weakening": "Weakening",
-    "invention": "Invention", "noise": "Noise",
+    "invention": "Invention", "noise": "Noise", "lesions": "Lesions", "detectability": "Detectability",
 }  # fmt: skip
 
 
@@ -20,7 +20,11 @@ def gates_section(result: Evaluation) -> Section | None:
     methods = list(dict.fromkeys(score.method for score in result.scores if score.method != NOISY and score.gates))
     if not methods:
         return None
-    columns = (Column(name="Method"), Column(name="Verdict"), *(Column(name=_HEADINGS[name]) for name in GATES))
+    columns = (
+        Column(name="Method"),
+        Column(name="Verdict"),
+        *(Column(name=_HEADINGS[name]) for name in (*GATES, *TRIAL_GATES)),
+    )
     rows = tuple(_row(method, [one for one in result.scores if one.method == method]) for method in methods)
     broken = [score for score in result.scores if score.method != NOISY and failed(score.gates)]
     lines = tuple((score.group, label(score.method), gate.words) for score in broken for gate in failed(score.gates))
@@ -32,7 +36,8 @@ def gates_section(result: Evaluation) -> Section | None:
     meaning = (
         "Limits on what denoising may do to one scan, each measured on the scan itself: the means of even tissue, the "
         "blur of edges, spots in what was removed (a lesion that went or came), how what was removed resembles what is "
-        "shown (structure weakened, or made up), and the noise that is left. The limits were chosen from faults "
+        "shown (structure weakened, or made up), the noise that is left, lesions put in, and how well a faint disc is "
+        "found. The limits were chosen from faults "
         "of known size (medn2n/docs/gates.md); what could not be measured in a scan is no failure."
     )
     table = Table(columns=columns, rows=rows, caption="Scans in which each limit held.")
@@ -54,13 +59,17 @@ def gates_sentence(result: Evaluation, method: str) -> str:
 def _row(method: str, scores: Sequence[Score]) -> tuple[Cell, ...]:
     bad = sum(bool(failed(score.gates)) for score in scores)
     verdict = Chip(text="failed", tone="bad") if bad else Chip(text="passed", tone="good")
-    return (label(method), verdict, *(_held([_gate(score, name) for score in scores]) for name in GATES))
+    return (
+        label(method),
+        verdict,
+        *(_held([_gate(score, name) for score in scores]) for name in (*GATES, *TRIAL_GATES)),
+    )
 
 
-def _gate(score: Score, name: str) -> Gate:
-    return next(gate for gate in score.gates if gate.name == name)
+def _gate(score: Score, name: str) -> Gate | None:
+    return next((gate for gate in score.gates if gate.name == name), None)
 
 
-def _held(found: Sequence[Gate]) -> str:
-    measured = [gate for gate in found if gate.passed is not None]
+def _held(found: Sequence[Gate | None]) -> str:
+    measured = [gate for gate in found if gate is not None and gate.passed is not None]
     return f"{sum(bool(gate.passed) for gate in measured)} of {len(measured)}" if measured else "not measured"

@@ -11,6 +11,7 @@ from medn2n.core.display import SlicePair
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
+from medn2n.formats.evaluation_physics import physics_sections, physics_sentence
 from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Section, Table, Text, Viewer
@@ -29,6 +30,7 @@ _COLUMNS: dict[Question, tuple[tuple[str, str, int, Better | None], ...]] = {
     "repeats": (
         ("share", "Error left (share)", 2, "lower"),
         ("rmse", "RMSE ({unit})", 2, "lower"),
+        ("psnr_db", "PSNR (dB)", 2, "higher"),
         ("noise_left", "Noise left", 2, None),
         ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
     ),
@@ -59,13 +61,15 @@ _MEANING: dict[Question, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """Slices of one group before and after one method. group: keyed id."""
+    """Slices of one group before and after one method. group: keyed id. uncertainty: a slice of the scan, and how it
+    differs from repeat to repeat after the method; None without a repeat."""
 
     method: str
     modality: str
     question: Question
     group: str
     pairs: tuple[SlicePair, ...]
+    uncertainty: SlicePair | None = None
 
 
 def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Example]) -> int:
@@ -76,11 +80,13 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
         for modality, question in kinds
         for section in (
             _section(result, modality, question, examples),
+            *physics_sections(result, _picked(result, modality, question), modality, question, examples),
             *detail_sections(_picked(result, modality, question), modality),
         )
     ]
     patients, held = each_patient(result), gates_section(result)
     summary = [_sentence(result, modality, question) for modality, question in kinds]
+    summary += [physics_sentence(result, one) for one in result.summaries if one.method in result.models]
     summary += [line for line in (gates_sentence(result, model) for model in result.models) if line]
     return write_page(
         path,
@@ -238,9 +244,9 @@ def _method(result: Evaluation) -> Section:
             Text(heading="Limits", paragraphs=(
                 "The estimate from repeats needs independent noise of equal strength and an object that "
                 "did not move.",
-                "Averages over a scan can improve while a small lesion fades. Detectability and "
-                "resolution are not measured "
-                "on this page.",
+                "Averages over a scan can improve while a small lesion fades: the lesions that were put in are "
+                "round, and "
+                "a method may answer otherwise to what it has never seen. The model observer is no reader.",
             )),
         ),
     )  # fmt: skip

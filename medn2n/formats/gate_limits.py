@@ -23,6 +23,8 @@ class _File(BaseModel):
     invented: float = Field(default=Limits().invented, gt=0)
     noise_left: float = Field(default=Limits().noise_left, gt=0)
     scope: bool = True
+    lesion_contrast: float = Field(default=Limits().lesion_contrast, gt=0, le=1)
+    auc_loss: float = Field(default=Limits().auc_loss, gt=0)
 
 
 def read_limits(path: Path | None) -> Limits:

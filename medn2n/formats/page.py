@@ -17,6 +17,7 @@ from medn2n.formats.page_blocks import (
     Bars,
     Block,
     Comparison,
+    Curves,
     Frame,
     Picture,
     Section,
@@ -24,6 +25,7 @@ from medn2n.formats.page_blocks import (
     Text,
     Viewer,
 )
+from medn2n.formats.page_curves import curves_html
 from medn2n.formats.page_parts import bars_html, picture_kind, png_bytes, slider_html, table_html, window_text
 from medn2n.formats.results import write_whole
 from medn2n.formats.slice_viewer import slice_html, viewer_html
@@ -87,6 +89,8 @@ class _Page:
             slices = [html for pair in block.pairs if self._fits(html := slice_html(pair))]
             caption = _caption(block.caption, len(slices), len(block.pairs))
             return viewer_html(block, slices, caption) if slices else f'<p class="caption">{caption}</p>'
+        if isinstance(block, Curves):
+            return curves_html(block)
         return self._comparison(block)
 
     def _comparison(self, block: Comparison) -> str:

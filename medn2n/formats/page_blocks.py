@@ -72,6 +72,17 @@ class Bars:
     digits: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Lines over one axis, from zero on both axes. lines: (label, x, y), at most six, told apart by dashes as well as
+    by colour; values that are not finite break a line. x_name, y_name: of the axes, with their units."""
+
+    lines: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
+    x_name: str
+    y_name: str
+    caption: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
     """pixels: rows × columns, any real dtype; window: (low, high) shown as black and white; aspect: width
@@ -121,7 +132,7 @@ class Section:
     """A titled part of the page; the page lists its sections on top where there are more than two."""
 
     title: str
-    blocks: tuple[Text | Table | Bars | Comparison | Viewer, ...]
+    blocks: tuple[Text | Table | Bars | Curves | Comparison | Viewer, ...]
 
 
-Block = Text | Table | Bars | Comparison | Viewer | Section
+Block = Text | Table | Bars | Curves | Comparison | Viewer | Section

@@ -18,14 +18,14 @@ from medn2n.core.classical import Filter, filter_volume
 from medn2n.core.display import slice_pairs
 from medn2n.core.evaluation import (
     figures_alone,
-    figures_from_repeats,
     figures_with_truth,
     truth_scale,
 )
 from medn2n.core.gates import Limits, gates
 from medn2n.core.packaged_filters import BASELINES
+from medn2n.core.quality import Trials, quality, trials
 from medn2n.core.scan_proof import scan_proof
-from medn2n.core.scores import NOISY, Evaluation, Interval, Question, Score, Tuning, patient_means, summarise
+from medn2n.core.scores import NOISY, Evaluation, Question, Score, Tuning, patient_means, summarise
 from medn2n.core.tuning import tune, tuning_case
 from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
@@ -147,49 +147,50 @@ def _score_groups(
 def _score_case(case: Case, methods: Mapping[str, Denoise], limits: Limits) -> tuple[list[Score], list[Example]]:
     """Every method on one group, and pictures of each but the noisy scan."""
     scores, examples = [], []
+    asked = trials(case.scans, np.random.default_rng(SEED))
     for name, method in methods.items():
-        score, denoised = _score(case, name, method, limits)
+        score, example = _score(case, name, method, limits, asked)
         scores.append(score)
         if name != NOISY:
-            examples.append(
-                Example(
-                    method=name,
-                    modality=case.group.modality,
-                    question=case.question,
-                    group=case.group.group,
-                    pairs=slice_pairs(case.scans[0], denoised, number=3),
-                )
-            )
+            examples.append(example)
     return scores, examples
 
 
-def _score(case: Case, name: str, method: Denoise, limits: Limits) -> tuple[Score, Volume]:
-    cost = measured(lambda: method(case.scans[0]))
+def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials) -> tuple[Score, Example]:
+    first, modality = case.scans[0], case.group.modality
+    cost = measured(lambda: method(first))
     denoised = cost.result
-    reference = case.truth if case.truth is not None else case.scans[0]
-    scale = truth_scale(reference.voxels, case.group.modality)
+    reference = case.truth if case.truth is not None else first
+    proof = scan_proof(first, denoised)
+    repeats = case.question == "repeats"
+    found = quality(case.scans, denoised, method, proof, asked=asked, limits=limits, repeats=repeats)
     figures: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
     if case.truth is not None:
-        figures = figures_with_truth(case.truth, case.scans[0], denoised)
-    elif case.question == "repeats":
-        first, second = case.scans
-        figures, intervals = figures_from_repeats(first, second, denoised, method(second))
-    proof = scan_proof(case.scans[0], denoised)
-    figures |= figures_alone(proof, scale)
+        figures = figures_with_truth(case.truth, first, denoised)
+    figures |= found.figures | figures_alone(proof, truth_scale(reference.voxels, modality))
     score = Score(
         group=case.group.group,
         subject=case.group.subject,
-        modality=case.group.modality,
+        modality=modality,
         question=case.question,
         method=name,
         figures=figures,
-        intervals=intervals,
+        intervals=found.intervals,
         seconds=cost.seconds,
         peak_bytes=cost.peak_bytes,
-        gates=gates(proof, limits),
+        gates=(*gates(proof, limits), *found.gates),
+        curves=found.curves,
     )
-    return score, denoised
+    uncertain = found.uncertainty
+    example = Example(
+        method=name,
+        modality=modality,
+        question=case.question,
+        group=case.group.group,
+        pairs=slice_pairs(first, denoised, number=3),
+        uncertainty=None if uncertain is None else slice_pairs(first, first.with_voxels(uncertain))[0],
+    )
+    return score, example
 
 
 def _methods(denoisers: Mapping[str, Denoise], tuning: Tuning) -> dict[str, Denoise]:
@@ -226,7 +227,7 @@ def _strength(filter_: Filter, cases: Sequence[Case]) -> float:
     return tune(
         filter_,
         [
-            tuning_case(filter_, case.scans[0], case.truth or case.scans[-1], repeat=case.truth is None)
+            tuning_case(filter_, case.scans[0], case.truth or case.scans[:2][-1], repeat=case.truth is None)
             for case in cases
         ],
     )

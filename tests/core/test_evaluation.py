@@ -64,15 +64,6 @@ def test_figures_with_truth_are_windowed_for_ct_and_relative_for_mr() -> None:
     assert figures["psnr_db"] == pytest.approx(-20 * np.log10(figures["rmse"]), abs=1e-3)
 
 
-def test_repeats_tell_the_share_of_error_that_is_left() -> None:
-    first, second, truth = scan(1), scan(2), scan(sigma=0)
-    halved = [one.with_voxels(truth.voxels + 0.5 * (one.voxels - truth.voxels)) for one in (first, second)]
-    figures, intervals = evaluation.figures_from_repeats(first, second, *halved)
-    assert figures["share"] == pytest.approx(0.25, abs=0.03)
-    assert intervals["share"][0] < 0.25 < intervals["share"][1]
-    assert figures["rmse"] == pytest.approx(10, rel=0.1)
-
-
 def score(group: str, psnr: float, bias: float) -> scores.Score:
     return scores.Score(
         group=group,

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import medn2n
+from medn2n.core.gates import Limits
+from medn2n.core.lesion_trial import ROSE
 from medn2n.core.noise_texture import FAR_SLICES_MM, SHARED_SLICES, WHITE_LAG1
 from medn2n.core.objectives import OBJECTIVES
+from medn2n.core.scores import FIGURES, PHYSICS
 from medn2n.core.second_views import STRATEGIES
 from medn2n.formats.dicom_header import CT_CLASSES, MR_CLASSES
 from medn2n.formats.dicom_syntax import SYNTAX_UIDS
@@ -65,3 +68,12 @@ def test_the_table_of_second_views_is_the_code_s() -> None:
         assert f"`{name}`" in text
     limits = (FAR_SLICES_MM, SHARED_SLICES, WHITE_LAG1)
     assert all(f"{limit:g}" in text for limit in limits)
+
+
+def test_every_figure_and_limit_of_an_evaluation_is_explained() -> None:
+    text = (PACKAGE / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert [name for name in (*FIGURES, *PHYSICS) if f"`{name}`" not in text] == []
+    assert f"visibility {ROSE:g} and more" in text
+    assert f"−{Limits().auc_loss:g} or more (`auc_loss`)" in text
+    assert Limits().lesion_contrast == 0.5
+    assert "at least half of its contrast" in text

@@ -22,6 +22,7 @@ from medn2n.formats.page_blocks import (
     Block,
     Column,
     Comparison,
+    Curves,
     Frame,
     Measured,
     Picture,
@@ -97,6 +98,7 @@ def everything() -> list[Block]:
         table,
         Bars(items=((HOSTILE, 1.0), ("b", Measured(value=-2, low=-3, high=-1))), unit="dB", caption=HOSTILE),
         Bars(items=(("nothing", float("nan")),), unit="dB"),
+        Curves(lines=((HOSTILE, (0.1, 0.2), (1.0, 3.0)),), x_name=HOSTILE, y_name=HOSTILE, caption=HOSTILE),
         Comparison(frames=(frame(), frame(), frame()), caption=HOSTILE),
         Comparison(frames=(frame(),)),
     )

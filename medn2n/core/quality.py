@@ -1,0 +1,159 @@
+"""The trials of one denoised scan that need the method itself, and the repeats' figures: lesions, detection, spectra.
+
+is a lesion kept?            core.lesion_trial      CT with flat tissue; the method runs twice on at most 8 slices
+is a faint disc found?       core.detection_trial   phantoms: where there is enough even area; runs once more
+what else was removed?       core.repeat_figures    repeats
+what grain has the noise?    core.noise_power       flat tissue of one scan, or the difference of repeats
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
+from medn2n.core.gates import Gate, Limits, unmeasured
+from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
+from medn2n.core.noise_power import NoisePower
+from medn2n.core.observer import DetectionChange
+from medn2n.core.repeat_figures import RepeatFigures, repeat_figures
+from medn2n.core.scan_proof import ScanProof
+from medn2n.core.scores import Curve, Interval
+from medn2n.core.volume import Volume
+
+Method = Callable[[Volume], Volume]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trials:
+    """What is made of a scan once and asked of every method; None where the scan does not allow it."""
+
+    lesions: LesionTrial | None
+    detection: DetectionTrial | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quality:
+    """figures, their intervals (95 %), and gates, as `Score` holds them. curves: "noise_power_before" and
+    "noise_power_after" (1/mm; HU²·mm²), "removed" and "removed_noise" (1/mm; unit² a coefficient). uncertainty: (I,J,K)
+    in the scan's unit, None without a repeat."""
+
+    figures: dict[str, float]
+    intervals: dict[str, Interval]
+    gates: tuple[Gate, ...]
+    curves: dict[str, Curve]
+    uncertainty: npt.NDArray[np.float64] | None
+
+
+def trials(scans: Sequence[Volume], generator: np.random.Generator) -> Trials:
+    """scans: a scan and its repeats, (I,J,K) on one grid. Photographs are put to no trial."""
+    modality = scans[0].modality
+    return Trials(
+        lesions=lesion_trial(scans[0], generator) if modality == "CT" else None,
+        detection=detection_trial(scans) if modality in ("CT", "MR") else None,
+    )
+
+
+def quality(
+    scans: Sequence[Volume],
+    denoised: Volume,
+    method: Method,
+    proof: ScanProof,
+    *,
+    asked: Trials,
+    limits: Limits,
+    repeats: bool,
+) -> Quality:
+    """denoised: the method's answer to the first scan. repeats: whether the second scan tells the error too."""
+    figures: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    gates: list[Gate] = []
+    found: RepeatFigures | None = None
+    if repeats:
+        found = repeat_figures(scans, denoised, method(scans[1]))
+        figures, intervals = dict(found.figures), dict(found.intervals)
+    if proof.modality == "CT":
+        answer = None if asked.lesions is None else lesion_answer(asked.lesions, method)
+        figures |= {} if answer is None else lesion_figures(answer)
+        gates.append(_lesions(answer, limits.lesion_contrast))
+    if proof.modality in ("CT", "MR"):
+        change = None if asked.detection is None else detection_after(asked.detection, method)
+        if change is not None:
+            figures |= {"auc_before": change.before, "auc_after": change.after, "auc_change": change.change}
+            intervals["auc_change"] = change.interval
+        gates.append(_detectability(change, limits.auc_loss))
+    before, after = (
+        (proof.power_before, proof.power_after) if found is None else (found.power_before, found.power_after)
+    )
+    figures |= _grain(before, after)
+    return Quality(
+        figures=figures,
+        intervals=intervals,
+        gates=tuple(gates),
+        curves=_spectra(before, after) | ({} if found is None else _removed(found)),
+        uncertainty=None if found is None else found.uncertainty,
+    )
+
+
+def _lesions(answer: LesionAnswer | None, limit: float) -> Gate:
+    if answer is None:
+        return unmeasured("lesions", "", "There is no room for a lesion in even tissue.")
+    if not answer.fair.any():
+        return unmeasured("lesions", "", "The noise could hide every lesion that was put in, so none is asked for.")
+    kept = answer.kept[answer.fair]
+    lost, least = int(np.count_nonzero(kept < limit)), float(kept.min())
+    words = (
+        f"Of {len(kept)} lesions of {ROSE:g} times the noise that lies over them, {lost} kept less than "
+        f"{100 * limit:.0f} % of their contrast; the least is {100 * least:.0f} %."
+    )
+    return Gate(
+        name="lesions", passed=lost == 0, value=least, limit=limit, excess=limit / max(least, 1e-3), unit="",
+        words=words,
+    )  # fmt: skip
+
+
+def _detectability(change: DetectionChange | None, limit: float) -> Gate:
+    """Passes where the loss is below the limit with 95 % certainty; fails where the loss is beyond it, or certain to be
+    one; says that it cannot tell where there were too few images for either."""
+    if change is None:
+        return unmeasured("detectability", "", "Not measured: too little even area.")
+    low, high = change.interval
+    words = (
+        f"A faint disc is found with an AUC of {change.before:.3f} before and {change.after:.3f} after "
+        f"(change {change.change:+.3f} [{low:+.3f}, {high:+.3f}]); a loss of {limit:g} is allowed."
+    )
+    passed = low >= -limit
+    if not passed and change.change >= -limit and high >= 0:
+        return unmeasured("detectability", "", f"{words} There are too few images to tell.")
+    return Gate(
+        name="detectability", passed=passed, value=change.change, limit=-limit, excess=-low / limit, unit="",
+        words=words,
+    )  # fmt: skip
+
+
+def _grain(before: NoisePower | None, after: NoisePower | None) -> dict[str, float]:
+    """Mean frequencies of the noise, 1/mm."""
+    both = {"grain_before": before, "grain_after": after}
+    return {name: power.mean_per_mm for name, power in both.items() if power is not None}
+
+
+def _spectra(before: NoisePower | None, after: NoisePower | None) -> dict[str, Curve]:
+    both = {"noise_power_before": before, "noise_power_after": after}
+    return {name: _curve(*power.radial()) for name, power in both.items() if power is not None}
+
+
+def _removed(found: RepeatFigures) -> dict[str, Curve]:
+    middles = np.array([(band.low + band.high) / 2 for band in found.bands])
+    if not len(middles):
+        return {}
+    return {
+        "removed": _curve(middles, np.array([band.removed for band in found.bands])),
+        "removed_noise": _curve(middles, np.array([band.noise for band in found.bands])),
+    }
+
+
+def _curve(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Curve:
+    return tuple(float(value) for value in x), tuple(float(value) for value in y)
