@@ -19,7 +19,6 @@ from medn2n.config import OWN_NETWORKS, Recipe
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.precision import precision_on
 from medn2n.core.samples import PairedSamples
-from medn2n.core.scope import noise_traits
 from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.volume import UNITS
 from medn2n.engines.export import export_openvino
@@ -139,7 +138,7 @@ def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
         groups=origin.groups,
         subjects=origin.subjects,
         noise_share=(float(low), float(high)),
-        texture=None if recipe.modality == "PHOTO" else _textures(cases),
+        texture=origin.texture,
         pixel_mm=_range([one.pixel_mm for one in seen]),
         slice_mm=_range([one.slice_mm for one in seen]),
         field_t=tuple(sorted({one.field_t for one in seen if one.field_t})),
@@ -149,14 +148,6 @@ def _scope(origin: Origin, cases: list[Case], recipe: Recipe) -> Scope:
 
 def _range(values: list[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
-
-
-def _textures(cases: list[Case]) -> tuple[float, float]:
-    """Lowest and highest, without the outermost twentieths, as `core.scope` measures them in a scan."""
-    chosen = cases[:: max(1, len(cases) // SCOPE_SAMPLES)]
-    found = [noise_traits(case.image[0].numpy(), 1.0)[1] for case in chosen]
-    low, high = np.percentile(found, [5, 95])
-    return float(low), float(high)
 
 
 def _noise_shares(cases: list[Case], recipe: Recipe) -> list[float]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+NO_LIMITS = Path(__file__).parent / "no_limits.yaml"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -42,7 +44,9 @@ def files_below(folder: Path) -> list[str]:
 
 
 def denoise(call: Call, scans: Path, output: Path, bundle: Path, *more: object) -> tuple[Outcome, dict]:
-    done = call("denoise", scans, output, "--model", bundle, "--device", "cpu", "--threads", 1, *more)
+    """With the limits of `NO_LIMITS`, unless `more` names others."""
+    limits = () if "--limits" in more else ("--limits", NO_LIMITS)
+    done = call("denoise", scans, output, "--model", bundle, "--device", "cpu", "--threads", 1, *limits, *more)
     record = output / "medn2n.json"
     return done, json.loads(record.read_text()) if record.is_file() else {}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import built_bids
-from tests.command_line import Outcome, files_below
+from tests.command_line import NO_LIMITS, Outcome, files_below
 
 ROOT = Path(__file__).parent.parent
 APP = ROOT / "pipelines" / "bids_app"
@@ -44,7 +44,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(raw: Path, mr_bundle: Path) -> Path:
     """The derivative that two jobs filled at the same time."""
-    options = ("--skip_bids_validation", "--model", mr_bundle, "--device", "cpu", "--threads", 1)
+    options = ("--skip_bids_validation", "--limits", NO_LIMITS, "--model", mr_bundle, "--device", "cpu", "--threads", 1)
     folder = raw.parent / "out"
     jobs = [start(raw, folder, "participant", "--participant_label", label, *options) for label in ("01", "sub-02")]
     for job in jobs:
@@ -94,7 +94,7 @@ def test_a_participant_without_images_does_not_count(tmp_path: Path, mr_bundle: 
     raw = tmp_path / "raw"
     built_bids.dataset(raw)
     built_bids.text(raw / "sub-03" / "beh" / "sub-03_task-x_beh.tsv", "trial\n1\n")
-    options = ("--skip_bids_validation", "--model", mr_bundle, "--no-report")
+    options = ("--skip_bids_validation", "--limits", NO_LIMITS, "--model", mr_bundle, "--no-report")
     assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", *options).code == 4
     assert app(raw, tmp_path / "out", "participant", "--participant_label", "03", "02", *options).code == 0
     assert built_bids.faults(tmp_path / "out") == []

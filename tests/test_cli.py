@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import build
-from tests.command_line import Call, command, denoise, files_below, one_line
+from tests.command_line import NO_LIMITS, Call, command, denoise, files_below, one_line
 
 # What is wrong with the call: exit code 2, and nothing is written
 
@@ -122,6 +122,7 @@ def test_pair_train_evaluate_on_files(call: Call, tmp_path: Path) -> None:
     done = call("evaluate", manifest, "--model", tmp_path / "run", "-o", tmp_path / "page", "--split", "training")
     assert done.code == 0, done.said
     assert (tmp_path / "page" / "report.html").is_file()
-    done = call("denoise", tmp_path / "scans", tmp_path / "out", "--model", tmp_path / "run", "--modality", "mr")
+    options = ("--modality", "mr", "--limits", NO_LIMITS)
+    done = call("denoise", tmp_path / "scans", tmp_path / "out", "--model", tmp_path / "run", *options)
     assert done.code == 0
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2

@@ -105,10 +105,7 @@ def test_a_masked_scan_with_nan_outside_is_denoised_inside(call: Call, tmp_path:
     voxels[:10] = np.nan
     (tmp_path / "in").mkdir()
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "in" / "a.nii")
-    # A network of random weights does resemble nothing that was learned.
-    (tmp_path / "limits.yaml").write_text("invented: 1")
-    limits = ("--limits", tmp_path / "limits.yaml")
-    done, record = denoise(call, tmp_path / "in", tmp_path / "out", mr_bundle, *limits)
+    done, record = denoise(call, tmp_path / "in", tmp_path / "out", mr_bundle)
     assert (done.code, statuses(record)) == (0, {"done": 1})
     written = np.asarray(nibabel.load(tmp_path / "out" / "a.nii").dataobj)
     assert np.array_equal(np.isnan(written), np.isnan(voxels))

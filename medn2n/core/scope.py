@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medn2n.core.noise import lag1, noise_sigma, quiet_blocks
 from medn2n.core.volume import FloatArray
 
 Range = tuple[float, float]
@@ -46,6 +45,8 @@ class Seen:
 
 def noise_traits(voxels: FloatArray, scale: float) -> tuple[float, float]:
     """(noise share, texture) of a scan's first frame."""
+    from medn2n.core.noise import lag1, noise_sigma, quiet_blocks  # a bare node that trains has no scipy
+
     frame = voxels if voxels.ndim == 3 else voxels[..., 0]
     return noise_sigma(frame) / scale, sum(lag1(quiet_blocks(frame))) / 2
 

@@ -38,13 +38,15 @@ class Source(_Strict):
 
 class Origin(_Strict):
     """What a model card says of the manifest. groups: that the training split holds for the recipe's modality.
-    acquisitions: theirs, each kind once."""
+    acquisitions: theirs, each kind once. texture: lowest and highest correlation of their noise between neighbouring
+    pixels, without the outermost twentieths (`core.scope`)."""
 
     manifest_sha256: str
     groups: int
     subjects: int
     sources: list[Source]
     acquisitions: list[Acquisition] = Field(default_factory=list)
+    texture: tuple[float, float] | None = None
 
 
 class PreparedMark(_Strict):

@@ -134,4 +134,6 @@ def test_openvino_equals_torch_for_our_other_networks(tmp_path: Path, name: str,
         batch = np.random.default_rng(1).normal(0, 1, (2, 1, *size)).astype(np.float32)
         slow = TorchEngine(network, device="cpu", threads=1)(batch)
         assert np.abs(slow - batch).max() > 0.05
-        np.testing.assert_allclose(engine(batch), slow, atol=2e-4, rtol=1e-5)
+        # Of the largest value: these networks of random weights answer in thousands.
+        near = max(2e-4, 5e-5 * float(np.abs(slow).max()))
+        np.testing.assert_allclose(engine(batch), slow, atol=near, rtol=1e-5)
