@@ -110,7 +110,7 @@ def detection_after(trial: DetectionTrial, method: Method) -> DetectionChange:
 
 def _as_scans(voxels: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
     """(R·K,I,J): every slice of every repeat."""
-    return np.concatenate([np.moveaxis(one, 2, 0) for one in voxels]).astype(np.float32)
+    return np.asarray(np.concatenate([np.moveaxis(one, 2, 0) for one in voxels]), np.float32)
 
 
 def _as_repeats(scans: npt.NDArray[np.float32], like: Sequence[Volume]) -> list[Volume]:

@@ -11,6 +11,7 @@ Large scans are sampled for numbers and edges (evenly spread slices); structure 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,17 +52,23 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     first, second, padding = (_frame(part) for part in (before.voxels, after.voxels, before.padding))
     assert first is not None
     assert second is not None
-    flat, spacing, modality = flat_regions(first, padding), before.spacing_mm, before.modality
+    spacing, modality = before.spacing_mm, before.modality
     measure = {"CT": ct_numbers, "MR": mr_signal}.get(modality)
-    return ScanProof(
-        modality=modality,
-        figures=single_scan_figures(before, after, flat=flat),
-        power_before=_power(first, flat, spacing),
-        power_after=_power(second, flat, spacing),
-        regions=measure(first, second, padding) if measure else (),
-        edge=_edge(first, second, modality, padding),
-        structure=structure_removed(first, second, spacing_mm=spacing, modality=modality, padding=padding),
-    )
+    with ThreadPoolExecutor(2) as pool:  # half the time goes into structure, and numpy and scipy share the cores well
+        structure = pool.submit(
+            structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
+        )
+        edge = pool.submit(_edge, first, second, modality, padding)
+        flat = flat_regions(first, padding)
+        return ScanProof(
+            modality=modality,
+            figures=single_scan_figures(before, after, flat=flat),
+            power_before=_power(first, flat, spacing),
+            power_after=_power(second, flat, spacing),
+            regions=measure(first, second, padding) if measure else (),
+            edge=edge.result(),
+            structure=structure.result(),
+        )
 
 
 def _frame(voxels: Array | None) -> Array | None:
