@@ -165,7 +165,7 @@ def _identified(
     options, info = run.options, denoiser.bundle.info
     wanted: dict[str, Any] = {"dtype": options.dtype, "format": options.format, **asdict(options.dicom)}
     wanted["keep_private"] = sorted(options.dicom.keep_private)  # a list, as JSON gives it back
-    wanted |= dict(provenance.parameters)
+    wanted |= dict(provenance.parameters) | {"limits": options.limits.as_json()}
     return replace(
         record,
         modality=info.modality,
@@ -216,8 +216,8 @@ def _judged(record: SeriesRecord, written: Written, found: Review) -> SeriesReco
             f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "
             "is expected. Look at the copy before it is used."
         )
-        return replace(record, status="review", code="CLIPPED", reason=reason)
-    if record.modality != "PHOTO" and found.code:
+        return replace(record, status="review", code="CLIPPED", reason=f"{reason} {found.reason}".strip())
+    if found.code:
         return replace(record, status="review", code=found.code, reason=found.reason)
     reason = "The source was compressed with loss, and the copy says so too." if written.lossy else ""
     return replace(record, status="done", reason=reason)

@@ -164,3 +164,16 @@ def test_a_copy_in_which_many_voxels_were_clipped_is_for_review(call: Call, tmp_
         (series,) = record["series"]
         assert (series["status"], series["code"]) == ("review", "CLIPPED")
         assert series["clipped_voxels"] > 1e-4 * series["voxels"]
+
+
+def test_other_limits_judge_a_copy_anew(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
+    build.dicom_series(tmp_path / "in", rows=40, columns=36)
+    (tmp_path / "strict.yaml").write_text("noise_left: 1.0e-9\nscope: false\nct_number_hu: {}\n")
+    strict = ("--limits", tmp_path / "strict.yaml")
+    found = []
+    for limits in ((), (), strict, strict, ()):
+        done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, *limits)
+        found.append((done.code, record["series"][0]["status"]))
+    review = (5, "review")
+    assert found == [(0, "done"), (0, "already"), review, review, (0, "done")]
+    assert record["series"][0]["parameters"]["limits"]["scope"] is False

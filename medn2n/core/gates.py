@@ -7,7 +7,7 @@ size and faithful models measure on scans of many makes (`medn2n benchmark gates
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import isfinite, nan
 from types import MappingProxyType
 
@@ -43,6 +43,11 @@ class Limits:
     lesion_contrast: float = LEAST_CONTRAST
     auc_loss: float = -LEAST_CHANGE
 
+    def as_json(self) -> dict[str, object]:
+        """For medn2n.json: another limit may give a copy another status."""
+        names = [one.name for one in fields(self)]
+        return {name: getattr(self, name) for name in names} | {"ct_number_hu": dict(self.ct_number_hu)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
@@ -68,7 +73,10 @@ class Gate:
 
 
 def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
-    """All of GATES, in that order."""
+    """All of GATES, in that order; none of a photograph, from which a mark or a pixel's noise may well be all there is
+    to take."""
+    if proof.modality == "PHOTO":
+        return ()
     return (
         _numbers(proof, limits), _sharpness(proof, limits), *_structure(proof.structure, limits), _noise(proof, limits),
     )  # fmt: skip

@@ -13,7 +13,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 def precision_on(device: str, wanted: Precision) -> Precision:
     """`wanted`, or 32 bits in place of bfloat16 on a processor that has no instructions for it: PyTorch converts every
-    number on the way then, and a step of the paper's network took 9 to 24 times as long (AMD EPYC with AVX2)."""
+    number on the way then, and a step of the paper's network took about ten times as long (AMD EPYC with AVX2)."""
     on_processor = device == "cpu" or not torch.cuda.is_available()
     if wanted == "32-true" or not on_processor or _has_bfloat16():
         return wanted

@@ -116,20 +116,17 @@ def _lesions(answer: LesionAnswer | None, limit: float) -> Gate:
 
 
 def _detectability(change: DetectionChange | None, limit: float) -> Gate:
-    """Passes where the loss is below the limit with 95 % certainty; fails where the loss is beyond it, or certain to be
-    one; says that it cannot tell where there were too few images for either."""
+    """Passes where the loss is within the limit with 95 % certainty: too few images to be certain fail it too."""
     if change is None:
         return unmeasured("detectability", "", "Not measured: too little even area.")
     low, high = change.interval
     words = (
         f"A faint disc is found with an AUC of {change.before:.3f} before and {change.after:.3f} after "
-        f"(change {change.change:+.3f} [{low:+.3f}, {high:+.3f}]); a loss of {limit:g} is allowed."
+        f"(change {change.change:+.3f} [{low:+.3f}, {high:+.3f}]); a loss of {limit:g} is allowed, and more "
+        "must be ruled out."
     )
-    passed = low >= -limit
-    if not passed and change.change >= -limit and high >= 0:
-        return unmeasured("detectability", "", f"{words} There are too few images to tell.")
     return Gate(
-        name="detectability", passed=passed, value=change.change, limit=-limit, excess=-low / limit, unit="",
+        name="detectability", passed=low >= -limit, value=change.change, limit=-limit, excess=-low / limit, unit="",
         words=words,
     )  # fmt: skip
 

@@ -83,15 +83,7 @@ def error_from_repeats(
     estimate = float((0.5 * ((fa - b) ** 2 + (fb - a) ** 2 - (a - b) ** 2) * count).sum()) / voxels
     share = estimate / noisy
     products = _products_of_two(a, b, fa, fb, noise_blocks(a - b, count, block))
-    half = products.half_width()
-    half_share = products.half_width(share) / noisy
-    return RepeatError(
-        mse=estimate,
-        mse_interval=(estimate - half, estimate + half),
-        noisy_mse=noisy,
-        share=share,
-        share_interval=(share - half_share, share + half_share),
-    )
+    return _told(estimate, noisy, products.half_width(), products.half_width(share) / noisy)
 
 
 def error_from_three_repeats(
@@ -120,6 +112,11 @@ def error_from_three_repeats(
     half = grid.half_width(grid.centred((fa - middle) * difference) ** 2)
     of_share = (fa - middle) - share * (a - middle)
     half_share = grid.half_width(grid.centred(of_share * difference) ** 2) / noisy
+    return _told(estimate, noisy, half, half_share)
+
+
+def _told(estimate: float, noisy: float, half: float, half_share: float) -> RepeatError:
+    share = estimate / noisy
     return RepeatError(
         mse=estimate,
         mse_interval=(estimate - half, estimate + half),

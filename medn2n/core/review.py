@@ -42,7 +42,7 @@ def review(
     """Of one denoised scan. scale: of the network. acquisition: what its header says (`catalogue.ACQUISITION_KEYS`)."""
     proof = scan_proof(before, after)
     outside: list[str] = []
-    if limits.scope:
+    if limits.scope and before.modality != "PHOTO":
         outside = out_of_scope(scan_traits(before, scale, acquisition), seen)
     return Review(proof=proof, gates=gates(proof, limits), outside=tuple(outside))
 

@@ -35,37 +35,40 @@ RIM = 3  # pixels inside the skin, where the table and the air do not count
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanProof:
     """figures: noise, mean and range. power_before, power_after: noise power spectra in flat tissue, None where there
-    is too little of it. regions: means by tissue; of a photograph none. edge: None where there is no edge.
+    is too little of it. regions: means by tissue. edge: None where there is no edge.
     structure: None where there is too little flat tissue."""
 
     modality: str
     figures: SingleScanFigures
-    power_before: NoisePower | None
-    power_after: NoisePower | None
-    regions: tuple[RegionNumbers, ...]
-    edge: EdgeBlur | None
-    structure: Structure | None
+    power_before: NoisePower | None = None
+    power_after: NoisePower | None = None
+    regions: tuple[RegionNumbers, ...] = ()
+    edge: EdgeBlur | None = None
+    structure: Structure | None = None
 
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
-    """Of a 4D scan, its first frame."""
+    """Of a 4D scan, its first frame; of a photograph, `figures` alone."""
     first, second, padding = (_frame(part) for part in (before.voxels, after.voxels, before.padding))
     assert first is not None
     assert second is not None
     spacing, modality = before.spacing_mm, before.modality
-    measure = {"CT": ct_numbers, "MR": mr_signal}.get(modality)
+    flat = flat_regions(first, padding)
+    figures = single_scan_figures(before, after, flat=flat)
+    if modality == "PHOTO":
+        return ScanProof(modality=modality, figures=figures)
+    measure = ct_numbers if modality == "CT" else mr_signal
     with ThreadPoolExecutor(2) as pool:  # half the time goes into structure, and numpy and scipy share the cores well
         structure = pool.submit(
             structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
         )
         edge = pool.submit(_edge, first, second, modality, padding)
-        flat = flat_regions(first, padding)
         return ScanProof(
             modality=modality,
-            figures=single_scan_figures(before, after, flat=flat),
+            figures=figures,
             power_before=_power(first, flat, spacing),
             power_after=_power(second, flat, spacing),
-            regions=measure(first, second, padding) if measure else (),
+            regions=measure(first, second, padding),
             edge=edge.result(),
             structure=structure.result(),
         )

@@ -9,13 +9,11 @@ not_repeats:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medn2n.errors import UsageError
+from medn2n.formats.option_file import read_option_file
 
 
 class DeclaredGroup(BaseModel):
@@ -47,15 +45,4 @@ class Declaration(BaseModel):
 
 def read_declaration(path: Path) -> Declaration:
     """Parse YAML (.yaml, .yml) or JSON. UsageError names the first field that is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-        return Declaration.model_validate(data if data is not None else {})
-    except FileNotFoundError:
-        raise UsageError("The file given with --declare does not exist.") from None
-    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError):
-        raise UsageError("The file given with --declare is neither YAML nor JSON.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise UsageError(f"The file given with --declare is not valid: {where}: {first['msg']}.") from None
+    return read_option_file(path, "--declare", Declaration)

@@ -92,3 +92,13 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
     assert failed(tuple(found.values())) == ()
     assert found["spots"].passed is None
     assert found["spots"].as_json()["limit"] is None
+
+
+def test_a_photograph_is_held_against_no_limit() -> None:
+    picture = Volume(
+        voxels=np.random.default_rng(0).uniform(0, 255, (64, 64, 1)).astype(np.float32), affine=np.eye(4),
+        unit="grey level", modality="PHOTO",
+    )  # fmt: skip
+    proof = scan_proof(picture, picture.with_voxels(picture.voxels / 2))
+    assert gates(proof, Limits()) == ()
+    assert proof.figures.noise_before > proof.figures.noise_after

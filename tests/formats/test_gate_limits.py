@@ -28,7 +28,14 @@ def test_each_key_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("blurr: 1", "blurr"), ("blur: soft", "blur"), ("spot: -1", "spot"), ("{", "neither YAML")]
+    ("text", "word"),
+    [
+        ("blurr: 1", "blurr"),
+        ("blur: soft", "blur"),
+        ("spot: -1", "spot"),
+        ("spot: .inf", "spot"),
+        ("{", "neither YAML"),
+    ],
 )
 def test_another_file_is_refused_in_one_sentence(text: str, word: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
@@ -37,7 +44,7 @@ def test_another_file_is_refused_in_one_sentence(text: str, word: str, tmp_path:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_limits(tmp_path / "none.yaml")
 
 
