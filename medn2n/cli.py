@@ -18,6 +18,7 @@ from medn2n import __version__
 from medn2n.cli_groups import Json, Out, Seed, benchmark_app, config_app, models_app, simulate_app
 from medn2n.cli_options import (
     BudgetOption,
+    CopiesOption,
     EquipmentOption,
     FormatOption,
     KeepPrivate,
@@ -214,6 +215,7 @@ def evaluate(
     baseline: Annotated[
         list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all that are installed.")
     ] = None,
+    copies: CopiesOption = None,
     split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
     limits: LimitsOption = None,
@@ -223,8 +225,8 @@ def evaluate(
     from medn2n.verbs import evaluate_models
 
     result = evaluate_models(
-        manifest, output, models=model or ["auto"], baselines=baseline or [], split=split, device=device,
-        limits=limits,
+        manifest, output, models=model or ([] if copies else ["auto"]), baselines=baseline or [], copies=copies or [],
+        split=split, device=device, limits=limits,
     )  # fmt: skip
     print(evaluation_table(result))
     print(f"{result.report}")

@@ -42,6 +42,10 @@ RootOption = Annotated[
 ]
 SourceOption = Annotated[str, typer.Option("--source", help="Where the scans come from; recorded in each group.")]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the scans; recorded in each group.")]
+CopiesOption = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: scans denoised elsewhere, laid out as the manifest's; may be repeated."),
+]
 LimitsOption = Annotated[
     Path | None, typer.Option("--limits", help="YAML with the limits of the gates; medn2n/docs/gates.md shows all.")
 ]

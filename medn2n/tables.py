@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,7 @@ def run_table(record: RunRecord) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None or math.isnan(value) else f"{value:.3g}"
 
 
 def decision_lines(manifest: Manifest, decisions: Sequence[Decision]) -> str:

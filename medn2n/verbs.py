@@ -136,11 +136,13 @@ def evaluate_models(
     *,
     models: Sequence[str],
     baselines: Sequence[str],
+    copies: Sequence[str] = (),
     split: str = "test",
     device: str = "auto",
     limits: Path | None = None,
 ) -> Evaluation:
-    """Score models (names or folders; "auto" = the shipped one of each modality) and baselines on a manifest."""
+    """Score models (names or folders; "auto" = the shipped one of each modality), copies that were made elsewhere
+    (NAME=FOLDER) and baselines on a manifest."""
     from medn2n.stages.scans_to_report import evaluate
     from medn2n.stages.volume_to_denoised import Denoiser
 
@@ -162,9 +164,24 @@ def evaluate_models(
         manifest,
         data_root(manifest, manifest_path),
         denoisers=denoisers,
+        copies=_named_folders(copies),
         baselines=baselines,
         output=output,
         split=split,
         limits=read_limits(limits),
         progress=logger.info,
     )
+
+
+def _named_folders(named: Sequence[str]) -> dict[str, Path]:
+    """From NAME=FOLDER."""
+    found: dict[str, Path] = {}
+    for one in named:
+        name, mark, folder = one.partition("=")
+        if not (name and mark and Path(folder).is_dir()) or name in found:
+            raise UsageError(
+                "--copies: expected NAME=FOLDER, each name once, with a folder that exists and mirrors the manifest's "
+                f"scans; found {'no folder there' if mark else 'no ='}."
+            )
+        found[name] = Path(folder)
+    return found

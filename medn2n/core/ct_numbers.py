@@ -2,7 +2,7 @@
 
 A denoiser should leave the mean of a tissue as it was. The regions are found on a smoothed copy of the scan before,
 and a voxel counts only where all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
-are sampled: evenly spread slices, 1.2 million voxels at most.
+are sampled (`spread_slices`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.noise import patches, tissue_mask
+from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -100,9 +101,7 @@ def away_from_edges(labels: Labels) -> BoolArray:
 
 def _sampled(before: Array, after: Array, padding: BoolArray | None) -> tuple[Array, Array, BoolArray]:
     """Evenly spread slices of both, and where they hold a measured number."""
-    count = before.shape[2]
-    number = max(1, min(count, MOST_VOXELS // max(1, before[..., 0].size)))
-    chosen = (np.arange(number) * 2 + 1) * count // (2 * number)
+    chosen = spread_slices(before.shape, MOST_VOXELS)
     first, second = (np.ascontiguousarray(scan[..., chosen], dtype=np.float32) for scan in (before, after))
     usable = np.isfinite(first) & np.isfinite(second)
     return first, second, usable if padding is None else usable & ~padding[..., chosen]

@@ -30,6 +30,7 @@ import numpy.typing as npt
 from medn2n.core import metrics
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.noise import body_mask, flat_regions, noise_in
+from medn2n.core.spread_slices import spread_slices
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
 
@@ -48,7 +49,7 @@ class SingleScanFigures:
     """What can be said of a denoised scan by itself, in the scan's unit.
 
     noise_before/noise_after: standard deviation in the same flat tissue, chosen on the scan before.
-    mean_shift: mean of after − before over the body. minimum/maximum: (before, after), padding left out.
+    mean_shift: mean of after − before over the body. minimum/maximum: (before, after) of all slices, padding left out.
     """
 
     noise_before: float
@@ -64,26 +65,34 @@ class SingleScanFigures:
 
 
 def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = None) -> SingleScanFigures:
-    """Figures of one denoised scan without truth or repeat; a 4D scan counts its first frame.
+    """Figures of one denoised scan without truth or repeat; a 4D scan counts its first frame. Noise and mean are
+    measured in `spread_slices`.
 
-    flat: the flat tissue of the first frame, where the caller knows it (`noise.flat_regions`). Residual anatomy inside
-    the flat blocks counts as noise in both, so noise_left errs upwards.
+    flat: the flat tissue in those slices of the first frame, where the caller knows it (`noise.flat_regions`). Residual
+    anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
     """
     first, second = _frame(before.voxels), _frame(after.voxels)
     padding = None if before.padding is None else _frame(before.padding)
-    flat = flat_regions(first, padding) if flat is None else flat
-    body = body_mask(first, before.modality, padding)
     inside = np.isfinite(first) if padding is None else np.isfinite(first) & ~padding
-    shift = metrics.bias(first, second, body & inside) if (body & inside).any() else 0.0
-    old, new = first[inside], second[inside]
-    empty = old.size == 0
+    low, high = _range(first, inside), _range(second, inside)
+    some = spread_slices(first.shape)
+    first, second, inside = first[..., some], second[..., some], inside[..., some]
+    padding = None if padding is None else padding[..., some]
+    flat = flat_regions(first, padding) if flat is None else flat
+    body = body_mask(first, before.modality, padding) & inside
     return SingleScanFigures(
         noise_before=noise_in(first, flat),
         noise_after=noise_in(second, flat),
-        mean_shift=shift,
-        minimum=(0.0, 0.0) if empty else (float(old.min()), float(new.min())),
-        maximum=(0.0, 0.0) if empty else (float(old.max()), float(new.max())),
+        mean_shift=metrics.bias(first, second, body) if body.any() else 0.0,
+        minimum=(low[0], high[0]),
+        maximum=(low[1], high[1]),
     )
+
+
+def _range(voxels: npt.NDArray[Any], inside: Mask) -> Interval:
+    """Lowest and highest value; zeros where nothing is inside."""
+    counted = voxels if inside.all() else voxels[inside]
+    return (float(counted.min()), float(counted.max())) if counted.size else (0.0, 0.0)
 
 
 def _frame(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:

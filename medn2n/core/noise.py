@@ -173,11 +173,11 @@ def body_mask(voxels: Array, modality: str, padding: BoolArray | None = None) ->
     largest are left out. Of a photograph, all of it."""
     if modality == "PHOTO":
         return np.ones(voxels.shape, dtype=bool)
-    mask = tissue_mask(voxels, padding, dark=True)
-    if modality == "CT":
-        inside = np.asarray(voxels > BODY_HU)
-        if 0.005 < inside.mean() < 0.995:
-            mask = inside if padding is None else inside & ~padding
+    skin = np.asarray(voxels > BODY_HU) if modality == "CT" else None
+    if skin is not None and 0.005 < skin.mean() < 0.995:
+        mask = skin if padding is None else skin & ~padding
+    else:
+        mask = tissue_mask(voxels, padding, dark=True)
     labels, count = ndimage.label(mask)
     if count == 0:
         return np.ones(voxels.shape, dtype=bool)
@@ -235,9 +235,10 @@ def _covers(flat: BoolArray, side: int) -> bool:
     return len(blocks.mean) > 0 and len(blocks.mean) * side**2 == np.count_nonzero(flat)
 
 
-def noise_sigma(voxels: Array, padding: BoolArray | None = None) -> float:
+def noise_sigma(voxels: Array, padding: BoolArray | None = None, *, blocks: Blocks | None = None) -> float:
     """Noise standard deviation of one (I,J,K) scan in its flat tissue, in the voxels' unit; 0 only for a scan
-    that has no variation inside any block (a constant, or too small to cut).
+    that has no variation inside any block (a constant, or too small to cut). blocks: its `quiet_blocks`, where the
+    caller has them.
 
     The quietest blocks are also the luckiest ones; the median of the quietest share q of blocks lies
     z(q/2)·σ/√(2n) below the true level, n being the independent voxels of a block, and that is given back.
@@ -245,7 +246,7 @@ def noise_sigma(voxels: Array, padding: BoolArray | None = None) -> float:
     `pair_sigma` where there is a repeat); magnitude MR smoothed by interpolation, half of it lost.
     """
     voxels = np.asarray(voxels)
-    blocks = quiet_blocks(voxels, padding)
+    blocks = quiet_blocks(voxels, padding) if blocks is None else blocks
     if not len(blocks.mean):
         return 0.0
     independent = blocks.side**2 / correlation_area(blocks)

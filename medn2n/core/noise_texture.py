@@ -34,7 +34,7 @@ def noise_kernel(voxels: FloatArray) -> FloatArray:
     power = np.maximum(np.fft.fft2(whole).real, 0.0)
     kernel = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
     energy = float(np.sqrt(np.sum(kernel**2)))
-    return np.asarray(kernel * (noise.noise_sigma(voxels) / max(energy, 1e-30)), np.float32)
+    return np.asarray(kernel * (noise.noise_sigma(voxels, blocks=blocks) / max(energy, 1e-30)), np.float32)
 
 
 def autocovariance(blocks: noise.Blocks, reach: int) -> tuple[list[tuple[int, int]], npt.NDArray[np.float64]]:

@@ -25,6 +25,9 @@ from medn2n.core.scores import Curve, Interval
 from medn2n.core.volume import Volume
 
 Method = Callable[[Volume], Volume]
+ELSEWHERE = "Not measured: the copies were made elsewhere, so that nothing can be put in."
+NO_ROOM = "There is no room for a lesion in even tissue."
+TOO_LITTLE = "Not measured: too little even area."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,11 +66,12 @@ def quality(
     method: Method,
     proof: ScanProof,
     *,
-    asked: Trials,
+    asked: Trials | None,
     limits: Limits,
     repeats: bool,
 ) -> Quality:
-    """denoised: the method's answer to the first scan. repeats: whether the second scan tells the error too."""
+    """denoised: the method's answer to the first scan. asked: None where the method answers for its own scans only
+    (copies made elsewhere). repeats: whether the second scan tells the error too."""
     figures: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
     gates: list[Gate] = []
@@ -76,15 +80,15 @@ def quality(
         found = repeat_figures(scans, denoised, method(scans[1]))
         figures, intervals = dict(found.figures), dict(found.intervals)
     if proof.modality == "CT":
-        answer = None if asked.lesions is None else lesion_answer(asked.lesions, method)
+        answer = None if asked is None or asked.lesions is None else lesion_answer(asked.lesions, method)
         figures |= {} if answer is None else lesion_figures(answer)
-        gates.append(_lesions(answer, limits.lesion_contrast))
+        gates.append(_lesions(answer, limits.lesion_contrast, NO_ROOM if asked else ELSEWHERE))
     if proof.modality in ("CT", "MR"):
-        change = None if asked.detection is None else detection_after(asked.detection, method)
+        change = None if asked is None or asked.detection is None else detection_after(asked.detection, method)
         if change is not None:
             figures |= {"auc_before": change.before, "auc_after": change.after, "auc_change": change.change}
             intervals["auc_change"] = change.interval
-        gates.append(_detectability(change, limits.auc_loss))
+        gates.append(_detectability(change, limits.auc_loss, TOO_LITTLE if asked else ELSEWHERE))
     before, after = (
         (proof.power_before, proof.power_after) if found is None else (found.power_before, found.power_after)
     )
@@ -98,9 +102,10 @@ def quality(
     )
 
 
-def _lesions(answer: LesionAnswer | None, limit: float) -> Gate:
+def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
+    """otherwise: why there is no answer, if so."""
     if answer is None:
-        return unmeasured("lesions", "", "There is no room for a lesion in even tissue.")
+        return unmeasured("lesions", "", otherwise)
     if not answer.fair.any():
         return unmeasured("lesions", "", "The noise could hide every lesion that was put in, so none is asked for.")
     kept = answer.kept[answer.fair]
@@ -115,10 +120,11 @@ def _lesions(answer: LesionAnswer | None, limit: float) -> Gate:
     )  # fmt: skip
 
 
-def _detectability(change: DetectionChange | None, limit: float) -> Gate:
-    """Passes where the loss is within the limit with 95 % certainty: too few images to be certain fail it too."""
+def _detectability(change: DetectionChange | None, limit: float, otherwise: str) -> Gate:
+    """Passes where the loss is within the limit with 95 % certainty: too few images to be certain fail it too.
+    otherwise: why there is no change to tell, if so."""
     if change is None:
-        return unmeasured("detectability", "", "Not measured: too little even area.")
+        return unmeasured("detectability", "", otherwise)
     low, high = change.interval
     words = (
         f"A faint disc is found with an AUC of {change.before:.3f} before and {change.after:.3f} after "

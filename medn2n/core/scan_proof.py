@@ -6,7 +6,8 @@ Four questions that a physicist would ask; `core.gates` holds the answers agains
     structure did anything go, or come, that is no noise?     core.structure_removed
     noise     is there less of it, and of what grain?         core.noise, core.noise_power
 
-Large scans are sampled for numbers and edges (evenly spread slices); structure is sought in every slice.
+Noise, numbers and edges are measured in evenly spread slices of a large scan (`core.spread_slices`); structure is
+sought in every slice.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, body_mask, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
+from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, structure_removed
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
-MOST_VOXELS = 500_000  # of the slices in which edges are compared
 RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 
@@ -53,7 +54,9 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     assert first is not None
     assert second is not None
     spacing, modality = before.spacing_mm, before.modality
-    flat = flat_regions(first, padding)
+    some = spread_slices(first.shape)
+    sampled = first[..., some], second[..., some], None if padding is None else padding[..., some]
+    flat = flat_regions(sampled[0], sampled[2])
     figures = single_scan_figures(before, after, flat=flat)
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=figures)
@@ -62,12 +65,12 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         structure = pool.submit(
             structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
         )
-        edge = pool.submit(_edge, first, second, modality, padding)
+        edge = pool.submit(_edge, *sampled, modality)
         return ScanProof(
             modality=modality,
             figures=figures,
-            power_before=_power(first, flat, spacing),
-            power_after=_power(second, flat, spacing),
+            power_before=_power(sampled[0], flat, spacing),
+            power_after=_power(sampled[1], flat, spacing),
             regions=measure(first, second, padding),
             edge=edge.result(),
             structure=structure.result(),
@@ -86,13 +89,9 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float]) -
         return None
 
 
-def _edge(before: Array, after: Array, modality: str, padding: Array | None) -> EdgeBlur | None:
-    """In evenly spread slices: of the body's inside, since a masked rim is an edge that no scanner drew."""
-    number = max(1, min(before.shape[2], MOST_VOXELS // max(1, before[..., 0].size)))
-    chosen = (np.arange(number) * 2 + 1) * before.shape[2] // (2 * number)
-    first, second = before[..., chosen], after[..., chosen]
-    hidden = None if padding is None else padding[..., chosen]
-    inside = body_mask(first, modality, hidden) & np.isfinite(first)
+def _edge(before: Array, after: Array, padding: Array | None, modality: str) -> EdgeBlur | None:
+    """Of the body's inside, since a masked rim is an edge that no scanner drew."""
+    inside = body_mask(before, modality, padding) & np.isfinite(before)
     inside = minimum_filter(inside, (2 * RIM + 1, 2 * RIM + 1, 1))
-    edge = blur_pixels(np.nan_to_num(first), np.nan_to_num(second), where=inside)
+    edge = blur_pixels(np.nan_to_num(before), np.nan_to_num(after), where=inside)
     return edge if edge.voxels and np.isfinite(edge.square) else None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medn2n.core.spread_slices import spread_slices
 from medn2n.core.volume import FloatArray
 
 Range = tuple[float, float]
 # How far beyond what was seen a scan may lie: noise, pixels and slices by a factor, texture by a difference.
 NOISE_FACTOR, SIZE_FACTOR, TEXTURE_REACH = 2.0, 1.5, 0.15
-MOST_VOXELS = 500_000  # of the slices, evenly spread, in which noise is measured
 SAME_FIELD = 1.25  # 1.5 T and 1.41 T are one field strength, 3 T is another
 
 
@@ -45,12 +45,13 @@ class Seen:
 
 
 def noise_traits(voxels: FloatArray, scale: float) -> tuple[float, float]:
-    """(noise share, texture) of a scan's first frame."""
+    """(noise share, texture) of a scan's first frame, in evenly spread slices."""
     from medn2n.core.noise import lag1, noise_sigma, quiet_blocks  # a bare node that trains has no scipy
 
     frame = voxels if voxels.ndim == 3 else voxels[..., 0]
-    frame = frame[..., :: max(1, frame.size // MOST_VOXELS)]
-    return noise_sigma(frame) / scale, sum(lag1(quiet_blocks(frame))) / 2
+    frame = frame[..., spread_slices(frame.shape)]
+    blocks = quiet_blocks(frame)
+    return noise_sigma(frame, blocks=blocks) / scale, sum(lag1(blocks)) / 2
 
 
 def out_of_scope(scan: ScanTraits, seen: Seen) -> list[str]:

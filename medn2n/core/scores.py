@@ -40,8 +40,8 @@ _COST: Mapping[str, Callable[[Values], Values]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One method on one group. group, subject: keyed ids. seconds, peak_bytes: to denoise one scan (the memory taken
-    on top, None where it is not known). intervals: 95 %, by figure. curves: spectra, by name (`core.quality`)."""
+    """One method on one group. group, subject: keyed ids. seconds, peak_bytes: to denoise one scan, NaN and None where
+    nobody knows (the memory taken on top). intervals: 95 %, by figure. curves: spectra, by name (`core.quality`)."""
 
     group: str
     subject: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +14,11 @@ from medn2n.core.scores import Question
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.formats.manifest import Correction, Group
+from medn2n.formats.reference import ScanReference
 
 MOST_REPEATS = 20
 MOST_VOXELS = 40_000_000  # of all repeats beyond the third: phantoms are small, and need many
+COPY_REACH_MM = 0.01  # how far a copy's geometry may differ: headers round
 
 
 class Load(Protocol):
@@ -59,6 +63,61 @@ def load_case(group: Group, root: Path, load: Load) -> Case:
             "Name single frames of a 4D file with #frame=N, and only repeats on one grid.",
         )
     return Case(group=group, question=question, scans=scans, truth=truth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesFolder:
+    """Where copies that were made elsewhere lie: at the paths of their scans, less `without` leading folders."""
+
+    folder: Path
+    without: int
+
+    @staticmethod
+    def of(folder: Path, groups: Sequence[Group]) -> CopiesFolder:
+        """A manifest may name its scans from a folder above the one that was copied, so leading folders that all scans
+        share are left out until a copy is found."""
+        paths = [_parts(name) for group in groups for name in group.image]
+        shared = len(PurePath(os.path.commonpath(["/".join(path[:-1]) for path in paths])).parts)
+        found = (n for n in range(shared + 1) if any(folder.joinpath(*path[n:]).exists() for path in paths))
+        return CopiesFolder(folder=folder, without=next(found, 0))
+
+    def reference(self, scan: str) -> str:
+        """Of the scan's copy, below `folder`. A DICOM copy is a series of its own: it is what its folder holds."""
+        return str(replace(ScanReference.parse(scan), path="/".join(_parts(scan)[self.without :]), series=None))
+
+
+def _parts(reference: str) -> tuple[str, ...]:
+    """Folders and name of a scan."""
+    path = PurePath(ScanReference.parse(reference).path)
+    return path.relative_to(path.anchor).parts
+
+
+def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Volume], Volume]:
+    """A method that somebody ran elsewhere: asked for one of the case's scans, it answers with the scan's copy, in the
+    intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape or in geometry) for one that
+    cannot be held against its scan.
+    """
+
+    def answer(scan: Volume) -> Volume:
+        n = case.group.unmoved[next(place for place, one in enumerate(case.scans) if one is scan)]
+        reference = copies.reference(case.group.image[n])
+        try:
+            copy = load(reference, root=copies.folder, modality=case.group.modality)
+        except InputError as error:
+            raise InputError(
+                "COPY_MISSING",
+                f"Group {case.group.group}, scan {n + 1}: its copy cannot be read ({error.code}). {error}",
+            ) from None
+        if copy.voxels.shape != scan.voxels.shape or not np.allclose(copy.affine, scan.affine, atol=COPY_REACH_MM):
+            raise InputError(
+                "COPY_DIFFERS",
+                f"Group {case.group.group}, scan {n + 1}: expected a copy of {scan.voxels.shape} voxels in the same "
+                f"place, found {copy.voxels.shape}"
+                f"{'' if copy.voxels.shape != scan.voxels.shape else ' elsewhere or of another spacing'}.",
+            )
+        return scan.with_voxels(_matched(case.group, n, copy).voxels)
+
+    return answer
 
 
 def load_scan(reference: str, *, root: Path, modality: str) -> Volume:

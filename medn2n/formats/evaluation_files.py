@@ -58,7 +58,7 @@ def _row(score: Score) -> dict[str, Any]:
         {key: getattr(score, key) for key in HEAD}
         | dict(score.figures)
         | {
-            "seconds": round(score.seconds, 4),
+            "seconds": None if math.isnan(score.seconds) else round(score.seconds, 4),
             "peak_bytes": score.peak_bytes,
         }
     )

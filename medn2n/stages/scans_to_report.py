@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,7 @@ import numpy as np
 
 from medn2n.core.classical import Filter, filter_volume
 from medn2n.core.display import slice_pairs
-from medn2n.core.evaluation import (
-    figures_alone,
-    figures_with_truth,
-    truth_scale,
-)
+from medn2n.core.evaluation import figures_alone, figures_with_truth, truth_scale
 from medn2n.core.gates import Limits, gates
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.quality import Trials, quality, trials
@@ -31,7 +28,7 @@ from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
 from medn2n.errors import UsageError
 from medn2n.formats.denoise_page import DenoisedSeries, write_denoise_page
-from medn2n.formats.evaluation_case import Case, Load, load_case, load_scan, question_of
+from medn2n.formats.evaluation_case import Case, CopiesFolder, Load, load_case, load_scan, question_of, stored_copies
 from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
 from medn2n.formats.manifest import Group, Manifest, manifest_hash
@@ -50,6 +47,7 @@ def evaluate(
     denoisers: Mapping[str, Denoise],
     baselines: Sequence[str],
     output: Path,
+    copies: Mapping[str, Path] | None = None,
     split: str = "validation",
     limits: Limits | None = None,
     load: Load = load_scan,
@@ -57,22 +55,24 @@ def evaluate(
 ) -> Evaluation:
     """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv, report.html.
 
-    split: where it is empty, test and then training is judged. denoisers: name → function. baselines: of `BASELINES`,
-    or "all" for those whose package is installed. limits: of the gates; medn2n's own if not given. UsageError for a
-    baseline that is unknown or not installed, a name used twice, or a manifest without scans.
+    split: where it is empty, test and then training is judged. denoisers: name → function. copies: name → folder of
+    scans that were denoised elsewhere, at the places of the manifest's scans (`CopiesFolder`). baselines: of
+    `BASELINES`, or "all" for those whose package is installed. limits: of the gates; medn2n's own if not given.
+    UsageError for a baseline that is unknown or not installed, a name used twice, or a manifest without scans.
     """
     filters, left_out = _filters(baselines)
-    split = _checked(manifest, split, denoisers, filters)
+    split = _checked(manifest, split, [*denoisers, *(copies or {})], filters)
     groups: list[Group] = getattr(manifest, split)
+    folders = {name: CopiesFolder.of(folder, groups) for name, folder in (copies or {}).items()}
     kinds: list[str] = sorted({group.modality for group in groups})
     tuning = {one: _tuned(manifest, split, one, filters, root, load) for one in kinds}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
-    scores, examples = _score_groups(groups, methods, root, load, limits or Limits(), progress)
+    scores, examples = _score_groups(groups, methods, folders, root, load, limits or Limits(), progress)
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
         split=split,
         seed=SEED,
-        models=tuple(denoisers),
+        models=(*denoisers, *folders),
         scores=tuple(scores),
         summaries=summarise(scores, np.random.default_rng(SEED)),
         patients=patient_means(scores),
@@ -112,11 +112,14 @@ def _installed(filter_: Filter) -> bool:
     return not filter_.package or importlib.util.find_spec(filter_.package) is not None
 
 
-def _checked(manifest: Manifest, split: str, denoisers: Mapping[str, Denoise], filters: Sequence[Filter]) -> str:
+def _checked(manifest: Manifest, split: str, names: Sequence[str], filters: Sequence[Filter]) -> str:
     """The split to judge: the one asked for, else the next that has scans."""
-    taken = sorted(set(denoisers) & {NOISY, *(one.name for one in filters)})
+    reserved = {NOISY, *(one.name for one in filters)}
+    taken = sorted(name for name in set(names) if name in reserved or names.count(name) > 1)
     if taken:
-        raise UsageError(f"A model may not be named like a baseline or {NOISY!r}: {', '.join(taken)}.")
+        raise UsageError(
+            f"A model or folder of copies may not be named like another, a baseline or {NOISY!r}: {', '.join(taken)}."
+        )
     for name in (split, "validation", "test", "training"):
         if getattr(manifest, name):
             return name
@@ -126,6 +129,7 @@ def _checked(manifest: Manifest, split: str, denoisers: Mapping[str, Denoise], f
 def _score_groups(
     groups: Sequence[Group],
     methods: Mapping[str, Mapping[str, Denoise]],
+    copies: Mapping[str, CopiesFolder],
     root: Path,
     load: Load,
     limits: Limits,
@@ -137,15 +141,19 @@ def _score_groups(
     examples: dict[tuple[str, Question], list[Example]] = {}
     for number, group in enumerate(groups, start=1):
         case = load_case(group, root, load)
-        found, pictures = _score_case(case, methods[group.modality], limits)
+        made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in copies.items()}
+        found, pictures = _score_case(case, methods[group.modality], made_elsewhere, limits)
         scores += found
         examples.setdefault((group.modality, case.question), pictures)
         progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
     return scores, [one for pictures in examples.values() for one in pictures]
 
 
-def _score_case(case: Case, methods: Mapping[str, Denoise], limits: Limits) -> tuple[list[Score], list[Example]]:
-    """Every method on one group, and pictures of each but the noisy scan."""
+def _score_case(
+    case: Case, methods: Mapping[str, Denoise], made_elsewhere: Mapping[str, Denoise], limits: Limits
+) -> tuple[list[Score], list[Example]]:
+    """Every method on one group, and pictures of each but the noisy scan. What was made elsewhere is put to no trial
+    that needs the method itself, and took nobody knows how long."""
     scores, examples = [], []
     asked = trials(case.scans, np.random.default_rng(SEED))
     for name, method in methods.items():
@@ -153,10 +161,14 @@ def _score_case(case: Case, methods: Mapping[str, Denoise], limits: Limits) -> t
         scores.append(score)
         if name != NOISY:
             examples.append(example)
+    for name, method in made_elsewhere.items():
+        score, example = _score(case, name, method, limits, None)
+        scores.append(replace(score, seconds=float("nan"), peak_bytes=None))
+        examples.append(example)
     return scores, examples
 
 
-def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials) -> tuple[Score, Example]:
+def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials | None) -> tuple[Score, Example]:
     first, modality = case.scans[0], case.group.modality
     cost = measured(lambda: method(first))
     denoised = cost.result

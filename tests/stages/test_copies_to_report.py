@@ -1,0 +1,147 @@
+"""Copies that were denoised elsewhere: `evaluate` judges them as a method, though it cannot run it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from medn2n.core.gates import failed
+from medn2n.core.scores import Evaluation
+from medn2n.core.volume import Volume
+from medn2n.errors import InputError, UsageError
+from medn2n.formats.evaluation_case import CopiesFolder
+from medn2n.formats.manifest import Correction, Group, Manifest, PairCheck
+from medn2n.stages.scans_to_report import evaluate
+from medn2n.tables import evaluation_table
+from medn2n.verbs import evaluate_models
+
+SHAPE = (96, 96, 4)
+AFFINE = np.diag([-0.9, -0.9, 3.0, 1.0])
+
+
+def body() -> np.ndarray:
+    i, j, k = np.indices(SHAPE)
+    inside = (i - 48) ** 2 + (j - 48) ** 2 < 40**2
+    organ = (i - 40) ** 2 + (j - 52 - k) ** 2 < 14**2
+    return np.where(inside, 40.0, -1000.0) + np.where(organ, 60.0, 0.0)
+
+
+def store(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), affine), path)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Manifest:
+    """A scan with its truth and two repeats of another patient, the second with another gain, in scans/."""
+    rng = np.random.default_rng(0)
+    store(tmp_path / "scans/truth.nii", body())
+    store(tmp_path / "scans/a/one.nii", body() + rng.normal(0, 20, SHAPE))
+    store(tmp_path / "scans/b/one.nii", body() + rng.normal(0, 20, SHAPE))
+    store(tmp_path / "scans/b/two.nii", 1.25 * (body() + rng.normal(0, 20, SHAPE)))
+    corrections = [Correction(), Correction(gain=1.25)]
+    return Manifest(
+        name="m",
+        test=[
+            Group(group="g-a", subject="p-a", modality="CT", image=["a/one.nii"], truth="truth.nii"),
+            Group(group="g-b", subject="p-b", modality="CT", image=["b/one.nii", "b/two.nii"],
+                  corrections=corrections, check=PairCheck(verdict="fit")),
+        ],
+    )  # fmt: skip
+
+
+def smoothed(voxels: np.ndarray) -> np.ndarray:
+    return gaussian_filter(np.asarray(voxels, np.float32), (1, 1, 0))
+
+
+def copied(tmp_path: Path, folder: str) -> Path:
+    """Copies by `smoothed`, as another program would have written them."""
+    for name in ("a/one.nii", "b/one.nii", "b/two.nii"):
+        store(tmp_path / folder / name, smoothed(nibabel.load(tmp_path / "scans" / name).get_fdata()))
+    return tmp_path / folder
+
+
+def judged(manifest: Manifest, tmp_path: Path, **options: object) -> Evaluation:
+    return evaluate(
+        manifest, tmp_path / "scans", denoisers={}, baselines=[], output=tmp_path / "out", **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_copies_score_as_the_method_that_made_them(scans: Manifest, tmp_path: Path) -> None:
+    def method(volume: Volume) -> Volume:
+        return volume.with_voxels(smoothed(volume.voxels))
+
+    result = evaluate(
+        scans, tmp_path / "scans", denoisers={"run": method}, copies={"vendor": copied(tmp_path, "copies")},
+        baselines=[], output=tmp_path / "out",
+    )  # fmt: skip
+    run, vendor = ({s.group: s for s in result.scores if s.method == name} for name in ("run", "vendor"))
+    assert set(run) == set(vendor) == {"g-a", "g-b"}
+    for group, score in vendor.items():
+        expected = {k: v for k, v in run[group].figures.items() if not k.startswith(("lesion", "auc"))}
+        assert score.figures.keys() == expected.keys()
+        assert score.figures == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        assert math.isnan(score.seconds)
+        unasked = [gate for gate in score.gates if gate.name in ("lesions", "detectability")]
+        assert len(unasked) == 2
+        assert all(gate.passed is None and "elsewhere" in gate.words for gate in unasked)
+    assert {gate.name for gate in failed(vendor["g-a"].gates)} >= {"sharpness"}
+    assert "vendor" in (tmp_path / "out/report.html").read_text()
+    assert "nan" not in evaluation_table(result)
+    stored = json.loads((tmp_path / "out/results.json").read_text())
+    assert all(one["seconds"] is None for one in stored["scores"] if one["method"] == "vendor")
+    rows = csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines())
+    assert [row["seconds"] for row in rows if row["method"] == "vendor"] == ["", ""]
+
+
+def test_a_copy_that_is_missing_or_lies_elsewhere_is_refused(scans: Manifest, tmp_path: Path) -> None:
+    folder = copied(tmp_path, "copies")
+    store(folder / "b/two.nii", body(), np.diag([-0.9, -0.9, 2.5, 1.0]))
+    with pytest.raises(InputError, match=r"g-b, scan 2: .*elsewhere") as moved:
+        judged(scans, tmp_path, copies={"vendor": folder})
+    assert moved.value.code == "COPY_DIFFERS"
+    store(folder / "b/two.nii", body()[..., :3])
+    with pytest.raises(InputError, match=r"found \(96, 96, 3\)"):
+        judged(scans, tmp_path, copies={"vendor": folder})
+    (folder / "a/one.nii").unlink()
+    with pytest.raises(InputError, match=r"g-a, scan 1: .*MISSING_FILE") as missing:
+        judged(scans, tmp_path, copies={"vendor": folder})
+    assert missing.value.code == "COPY_MISSING"
+    assert not (tmp_path / "out/results.json").exists()
+    with pytest.raises(UsageError, match="may not be named"):
+        judged(scans, tmp_path, copies={"noisy": folder})
+
+
+def test_the_manifest_may_start_above_the_copied_folder(scans: Manifest, tmp_path: Path) -> None:
+    above = scans.model_copy(
+        update={
+            "test": [
+                group.model_copy(update={"image": [f"scans/{name}" for name in group.image], "truth": None})
+                for group in scans.test
+            ]
+        }
+    )
+    found = CopiesFolder.of(copied(tmp_path, "copies"), above.test)
+    assert found.reference("scans/b/two.nii#frame=1") == "b/two.nii#frame=1"
+    assert found.reference("scans/b#series=1.2&part=2") == "b#part=2"
+    nowhere = CopiesFolder.of(tmp_path / "nowhere", above.test)
+    assert nowhere.reference("scans/b/two.nii") == "scans/b/two.nii"
+    absolute = [above.test[0].model_copy(update={"image": [str(tmp_path / "scans/a/one.nii")]})]
+    assert CopiesFolder.of(tmp_path / "copies", absolute).reference(absolute[0].image[0]) == "a/one.nii"
+
+
+@pytest.mark.parametrize("named", ["vendor", "=copies", "vendor=nowhere"])
+def test_copies_are_named_and_their_folder_exists(named: str, scans: Manifest, tmp_path: Path) -> None:
+    from medn2n.formats.manifest import write_manifest
+
+    copied(tmp_path, "copies")
+    write_manifest(scans, tmp_path / "m.json")
+    with pytest.raises(UsageError, match="expected NAME=FOLDER"):
+        evaluate_models(tmp_path / "m.json", tmp_path / "out", models=[], baselines=[], copies=[named])
