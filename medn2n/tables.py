@@ -152,7 +152,9 @@ def decision_lines(manifest: Manifest, decisions: Sequence[Decision]) -> str:
 
 
 def evaluation_table(result: Evaluation) -> str:
-    """Mean figures of every method, by modality and question, and what it costs a scan."""
+    """Mean figures of every method, by modality and question, what it costs a scan, and whether the limits held."""
+    from medn2n.formats.evaluation_gates import gates_sentence  # knows the pages, which other tables do not need
+
     names = sorted({name for summary in result.summaries for name in summary.figures if name in FIGURES})
     rows = [("modality", "judged by", "method", "scans", *names, "seconds", "MB")]
     rows += [
@@ -172,7 +174,7 @@ def evaluation_table(result: Evaluation) -> str:
     table = aligned(rows, right=range(3, len(rows[0])))
     if result.left_out:
         table += f"\nNot installed, left out: {', '.join(result.left_out)} (pip install 'medn2n[baselines]')."
-    return table
+    return "\n".join([table, *filter(None, (gates_sentence(result, name) for name in result.models))])
 
 
 def models_table(bundles: Sequence[Bundle]) -> str:

@@ -144,26 +144,12 @@ def evaluate_models(
     """Score models (names or folders; "auto" = the shipped one of each modality), copies that were made elsewhere
     (NAME=FOLDER) and baselines on a manifest."""
     from medn2n.stages.scans_to_report import evaluate
-    from medn2n.stages.volume_to_denoised import Denoiser
 
     manifest = read_manifest(manifest_path)
-    loaded: dict[str, Denoiser] = {}
-
-    def by_modality(volume: Volume) -> Volume:
-        name = volume.modality.lower()
-        loaded.setdefault(name, Denoiser.load(name, device=device))
-        return loaded[name](volume)
-
-    denoisers: dict[str, Callable[[Volume], Volume]] = {}
-    for name in models:
-        if name == "auto":
-            denoisers["medn2n"] = by_modality
-        else:
-            denoisers[Path(name).name] = Denoiser.load(name, device=device)
     return evaluate(
         manifest,
         data_root(manifest, manifest_path),
-        denoisers=denoisers,
+        denoisers=_denoisers(models, device),
         copies=_named_folders(copies),
         baselines=baselines,
         output=output,
@@ -171,6 +157,25 @@ def evaluate_models(
         limits=read_limits(limits),
         progress=logger.info,
     )
+
+
+def _denoisers(models: Sequence[str], device: str) -> dict[str, Callable[[Volume], Volume]]:
+    """By the name that a result gives them."""
+    from medn2n.stages.volume_to_denoised import Denoiser
+
+    loaded: dict[str, Denoiser] = {}
+
+    def by_modality(volume: Volume) -> Volume:
+        name = volume.modality.lower()
+        loaded.setdefault(name, Denoiser.load(name, device=device))
+        return loaded[name](volume)
+
+    return {
+        "medn2n" if name == "auto" else Path(name).name: (
+            by_modality if name == "auto" else Denoiser.load(name, device=device)
+        )
+        for name in models
+    }
 
 
 def _named_folders(named: Sequence[str]) -> dict[str, Path]:

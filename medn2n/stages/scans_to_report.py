@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def evaluate(
     denoisers: Mapping[str, Denoise],
     baselines: Sequence[str],
     output: Path,
-    copies: Mapping[str, Path] | None = None,
+    copies: Mapping[str, Path] = MappingProxyType({}),
     split: str = "validation",
     limits: Limits | None = None,
     load: Load = load_scan,
@@ -56,23 +57,21 @@ def evaluate(
     """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv, report.html.
 
     split: where it is empty, test and then training is judged. denoisers: name → function. copies: name → folder of
-    scans that were denoised elsewhere, at the places of the manifest's scans (`CopiesFolder`). baselines: of
-    `BASELINES`, or "all" for those whose package is installed. limits: of the gates; medn2n's own if not given.
-    UsageError for a baseline that is unknown or not installed, a name used twice, or a manifest without scans.
+    scans denoised elsewhere (`CopiesFolder`). baselines: of `BASELINES`, or "all" for those that are installed. limits:
+    of the gates. UsageError for a baseline unknown or not installed, a name used twice, a manifest without scans.
     """
     filters, left_out = _filters(baselines)
-    split = _checked(manifest, split, [*denoisers, *(copies or {})], filters)
+    split = _checked(manifest, split, [*denoisers, *copies], filters)
     groups: list[Group] = getattr(manifest, split)
-    folders = {name: CopiesFolder.of(folder, groups) for name, folder in (copies or {}).items()}
-    kinds: list[str] = sorted({group.modality for group in groups})
-    tuning = {one: _tuned(manifest, split, one, filters, root, load) for one in kinds}
+    kinds = sorted({group.modality for group in groups})
+    tuning: dict[str, Tuning] = {one: _tuned(manifest, split, one, filters, root, load) for one in kinds}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
-    scores, examples = _score_groups(groups, methods, folders, root, load, limits or Limits(), progress)
+    scores, examples = _score_groups(groups, methods, copies, root, load, limits or Limits(), progress)
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
         split=split,
         seed=SEED,
-        models=(*denoisers, *folders),
+        models=(*denoisers, *copies),
         scores=tuple(scores),
         summaries=summarise(scores, np.random.default_rng(SEED)),
         patients=patient_means(scores),
@@ -80,9 +79,13 @@ def evaluate(
         left_out=left_out,
         report=str(output / "report.html"),
     )
+    _write(result, examples, output)
+    return result
+
+
+def _write(result: Evaluation, examples: list[Example], output: Path) -> None:
     write_evaluation_files(result, output)
     write_evaluation_page(output / "report.html", result, examples)
-    return result
 
 
 def denoise_report(entries: Sequence[DenoisedSeries], output: Path) -> Path:
@@ -129,7 +132,7 @@ def _checked(manifest: Manifest, split: str, names: Sequence[str], filters: Sequ
 def _score_groups(
     groups: Sequence[Group],
     methods: Mapping[str, Mapping[str, Denoise]],
-    copies: Mapping[str, CopiesFolder],
+    copies: Mapping[str, Path],
     root: Path,
     load: Load,
     limits: Limits,
@@ -137,11 +140,12 @@ def _score_groups(
 ) -> tuple[list[Score], list[Example]]:
     """Every method on every group, and pictures of the first group of each modality and question. methods: by
     modality."""
+    folders = {name: CopiesFolder.of(folder, groups) for name, folder in copies.items()}
     scores: list[Score] = []
     examples: dict[tuple[str, Question], list[Example]] = {}
     for number, group in enumerate(groups, start=1):
         case = load_case(group, root, load)
-        made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in copies.items()}
+        made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in folders.items()}
         found, pictures = _score_case(case, methods[group.modality], made_elsewhere, limits)
         scores += found
         examples.setdefault((group.modality, case.question), pictures)

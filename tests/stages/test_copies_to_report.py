@@ -95,6 +95,7 @@ def test_copies_score_as_the_method_that_made_them(scans: Manifest, tmp_path: Pa
     assert {gate.name for gate in failed(vendor["g-a"].gates)} >= {"sharpness"}
     assert "vendor" in (tmp_path / "out/report.html").read_text()
     assert "nan" not in evaluation_table(result)
+    assert "vendor: limits failed in 2 of 2 scans (" in evaluation_table(result)
     stored = json.loads((tmp_path / "out/results.json").read_text())
     assert all(one["seconds"] is None for one in stored["scores"] if one["method"] == "vendor")
     rows = csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines())
