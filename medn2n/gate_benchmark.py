@@ -6,9 +6,10 @@ the gates' figures are kept, so that one run gives the rates at the limits and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -25,7 +26,18 @@ from medn2n.log import keyed_id, logger
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.volume_to_denoised import Denoiser
 
+Kind = tuple[FaultName, float]  # with its size
 SLICES = 4
+FEWEST_SCANS = 4
+MUST_CATCH: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
+    {
+        "numbers": (("shift", 2.0),),
+        "sharpness": (("blur", 0.5),),
+        "spots": (("lesion removed", 40.0), ("lesion added", 40.0)),
+        "weakening": (("over-smoothed", 4.0),),
+        "invention": (("hallucinated", 0.5),),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +156,42 @@ def area_under_roc(cases: Sequence[GateCase], gate: str, fault: FaultName, size:
         return float("nan")
     more = (faulty[:, None] > faithful).mean() + 0.5 * (faulty[:, None] == faithful).mean()
     return float(more)
+
+
+def held_out_rates(cases: Sequence[GateCase], *, halves: int = 100, seed: int = 0) -> dict[Kind, float]:
+    """Share of each fault, by size, that fails by limits that were chosen without its scan: each time on a random half
+    of the scans (`chosen_limits`), and judged on the other half. NaN where there are fewer than four scans."""
+    scans = sorted({case.scan for case in cases})
+    kinds = dict.fromkeys((case.fault, case.size) for case in cases)
+    if len(scans) < FEWEST_SCANS:
+        return dict.fromkeys(kinds, float("nan"))
+    failed: dict[Kind, list[bool]] = {kind: [] for kind in kinds}
+    generator = np.random.default_rng(seed)
+    for _ in range(halves):
+        chosen = set(generator.permutation(scans)[: len(scans) // 2])
+        limits = chosen_limits([case for case in cases if case.scan in chosen])
+        for case in cases:
+            if case.scan not in chosen:
+                beyond = any(value > limits.get(gate, 1.0) for gate, value in case.excess.items())
+                failed[case.fault, case.size].append(beyond)
+    return {kind: float(np.mean(found)) if found else float("nan") for kind, found in failed.items()}
+
+
+def chosen_limits(cases: Sequence[GateCase]) -> dict[str, float]:
+    """The limit of each gate, as a multiple of the shipped one, that tells faithful copies from the least fault that
+    the gate must catch (`MUST_CATCH`) with the fewest wrong, each kind counted as a share of its own; of several as
+    good, the middle. A gate that nothing was measured for is left out."""
+    chosen = {}
+    for gate, faults in MUST_CATCH.items():
+        faithful, faulty = (
+            np.array([case.excess[gate] for case in cases if (case.fault, case.size) in kinds])
+            for kinds in ((("none", 0.0),), faults)
+        )
+        faithful, faulty = faithful[np.isfinite(faithful)], faulty[np.isfinite(faulty)]
+        if len(faithful) and len(faulty):
+            values = np.unique(np.concatenate([faithful, faulty]))
+            between = np.concatenate([(values[:-1] + values[1:]) / 2, values[-1:]])
+            wrong = np.array([(faithful > one).mean() + (faulty <= one).mean() for one in between])
+            best = between[np.isclose(wrong, wrong.min())]
+            chosen[gate] = float(best[0] + best[-1]) / 2
+    return chosen

@@ -10,9 +10,9 @@ LEAST_SHARE = 1 / 8  # of the slices of a large scan
 
 
 def spread_slices(shape: tuple[int, ...], most: int = MOST_VOXELS) -> npt.NDArray[np.intp]:
-    """Numbers of slices of an (I,J,K,…) scan, each in the middle of its part of K: as many as hold `most` voxels, at
-    least an eighth of them all, and at least one."""
+    """Numbers of slices of an (I,J,K,…) scan, each in the middle of its part of K: as many as hold about `most` voxels,
+    at least an eighth of them all, and at least one."""
     count = shape[2]
-    held = most // max(1, shape[0] * shape[1])
+    held = round(most / max(1, shape[0] * shape[1]))
     number = min(count, max(1, held, round(count * LEAST_SHARE)))
     return (np.arange(number) * 2 + 1) * count // (2 * number)

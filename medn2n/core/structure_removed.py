@@ -83,7 +83,9 @@ def structure_removed(
         )
         for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True)
     ]
-    some = spread_slices(before.shape)  # likeness is measured in some slices; spots are sought in all
+    some = spread_slices(
+        (*flat.shape[1:], flat.shape[0])
+    )  # likeness is measured in some slices; spots are sought in all
     shown = _spots(np.nan_to_num(second[box][some]), sigmas)
     kinship = [
         _kinship(one[some], other, flat[some], sigma) for one, other, sigma in zip(bands, shown, sigmas, strict=True)

@@ -65,7 +65,7 @@ def test_edges_padding_and_missing_numbers_do_not_count() -> None:
 def test_a_large_scan_is_sampled_evenly() -> None:
     big = np.broadcast_to(np.float32(40), (512, 512, 30))
     (soft,) = ct_numbers(big, big + 1)
-    assert soft.voxels <= MOST_VOXELS
+    assert soft.voxels <= 1.1 * MOST_VOXELS  # whole slices
     assert soft.shift == 1
     bad_end = np.array(big)
     bad_end[..., -2:] = 2000
