@@ -135,6 +135,17 @@ def test_counts_lose_their_noise_and_keep_their_mean(monkeypatch: pytest.MonkeyP
     assert answer.std() < counts.std() / 4
 
 
+def test_what_impulses_teach_is_the_median_and_the_mean_of_such_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PIPELINES)
+    clean = np.array([5.0, 60, 100, 180, 250])
+    generator = np.random.default_rng(0)
+    hit = generator.random((200_000, 5)) < 0.7
+    targets = np.where(hit, generator.uniform(0, 255, hit.shape), clean)
+    learned = import_module("reproduce_paper").learned_from_impulses(clean, 0.7)
+    assert learned["L1 at best"] == pytest.approx(np.median(targets, axis=0), abs=1.5)
+    assert learned["L2 at best"] == pytest.approx(targets.mean(axis=0), abs=1)
+
+
 def smooth(seed: int, size: tuple[int, int]) -> np.ndarray:
     """A picture of 0 to 255 whose structure is larger than noise."""
     made = np.random.default_rng(seed).normal(size=size).cumsum(axis=0).cumsum(axis=1)

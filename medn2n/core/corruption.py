@@ -6,14 +6,14 @@ Levels say which value is black and which is white; strengths are given for a ra
 photographs, whatever the range. What comes out is float32, never clipped to the range and never quantised: either
 would move the mean of the noise, and a network that learns from such targets learns the shift.
 
-Ranges are drawn from anew in each call, uniformly, so input and target of a pair do not share their noise level
-(Lehtinen 2018, §3.1-3.2; the defaults are the paper's).
+Ranges are drawn from anew in each call, uniformly, so input and target of a pair do not share their noise level; of
+impulses they do (`of_a_pair`; Lehtinen 2018, §3.1-3.2; the defaults are the paper's).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -145,6 +145,15 @@ class Impulse:
         p = _between(self.p, generator)
         replaced = generator.random(shares.shape[:2]) < p
         return _made(np.where(replaced[:, :, None], generator.random(shares.shape), shares), p=p)
+
+
+def of_a_pair(corruption: Corruption, generator: np.random.Generator) -> Corruption:
+    """The corruption as input and target of one pair have it: of impulses, one probability for both, drawn here
+    (Lehtinen 2018, §3.2). With one each, targets below a half would teach the median what it cannot know above."""
+    if not isinstance(corruption, Impulse):
+        return corruption
+    p = _between(corruption.p, generator)
+    return replace(corruption, p=(p, p))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Each takes data["input"] (C,*patch) and data["target"] (1,*patch), the same patch of one scan, and data["seed"], from
 which alone it draws; each says what it asks of the noise in `STRATEGIES`, which the docs print and
-`core.noise_assumptions` checks. Real repeats need none of them.
+`core.noise_texture` checks. Real repeats need none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from medn2n.config import Recipe
-from medn2n.core.corruption import Corrupted, Corruption, Levels, Watermark, corrupt, corruption_of
+from medn2n.core.corruption import Corrupted, Corruption, Levels, Watermark, corrupt, corruption_of, of_a_pair
 from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
 from medn2n.core.textured_noise import textured_noise
 
@@ -75,7 +75,8 @@ SINGLE_VIEWS = ("corrupt", "neighbours", "added_noise", "subsample", "blind_spot
 
 
 class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
-    """Input and target each corrupted by a draw of its own; a clean target stays as it is. data["mark"], (I,J) or
+    """Input and target each corrupted by a draw of its own (`corruption.of_a_pair`); a clean target stays as it is.
+    data["mark"], (I,J) or
     None, is the watermark to use, else each is drawn. Adds data["valid"],
     (1,*patch) 1 where the target is still a measurement, of corruptions that erase pixels."""
 
@@ -85,7 +86,7 @@ class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         generator = np.random.default_rng(data["seed"])
-        corruption = self._under(data.get("mark"))
+        corruption = of_a_pair(self._under(data.get("mark")), generator)
         noisy = self._drawn(data["input"], corruption, generator)
         if self.clean_targets:
             return {**data, "input": _tensor(noisy.image)}

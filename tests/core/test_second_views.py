@@ -82,11 +82,26 @@ def test_each_visit_corrupts_input_and_target_anew(dims: int) -> None:
     assert float(second.std()) == pytest.approx(25 / 255, rel=0.03)
     everything = torch.cat([drawn["input"], drawn["target"]]).flatten(1)
     shared = torch.corrcoef(everything) - torch.eye(24)
-    assert float(shared.abs().max()) < 0.15 if dims == 2 else 0.05
+    assert float(shared.abs().max()) < (0.15 if dims == 2 else 0.05)
     clean = recipe("corrupt", dims=dims, corrupt={"kind": "gaussian", "sigma": 25}, targets="clean", patch=24)
     assert not PairedSamples([flat], clean, length=4)[0]["target"].any()
     again = PairedSamples([flat], made, length=200)[3]
     assert torch.equal(again["input"], drawn["input"][3])
+
+
+def test_impulses_of_a_pair_are_independent_but_equally_frequent() -> None:
+    grey = Case(image=torch.full((1, 64, 64, 2), 0.3), truth=None, group="g")
+    drawn = patches(PairedSamples([grey], recipe("corrupt", corrupt={"kind": "impulse"}, patch=64), length=60), 60)
+    hit = [(drawn[name] - 0.3).abs() > 1e-6 for name in ("input", "target")]
+    shares = np.array([each.flatten(1).float().mean(1).numpy() for each in hit])
+    assert np.corrcoef(shares)[0, 1] > 0.99
+    assert shares.min() < 0.2
+    assert shares.max() > 0.75
+    both = (hit[0] & hit[1]).flatten(1).float().mean(1).numpy()
+    assert both == pytest.approx(shares[0] * shares[1], abs=0.04)  # not at the same pixels
+    clean = recipe("corrupt", corrupt={"kind": "impulse"}, patch=64, targets="clean")
+    again = patches(PairedSamples([grey], clean, length=60), 60)
+    assert torch.equal(again["input"], drawn["input"])
 
 
 def test_a_mask_comes_with_erased_pixels_and_is_the_target_s() -> None:
