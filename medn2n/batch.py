@@ -141,6 +141,11 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         return record, DenoisedSeries(id=series.id, status="done", reason=record.reason, model=info.name)
     sigma = (options.sigma or noise_of_magnitude(volume)) if rician else None
     after = denoiser(volume, strength=options.strength, rician_sigma=sigma)
+    # Judged before it is written: what could not be judged leaves no copy behind.
+    found = review(
+        volume, after, seen=info.scope.seen(), scale=denoiser.scale_of(volume), acquisition=series.acquisition,
+        limits=options.limits_for(rician=rician),
+    )  # fmt: skip
     written = save(
         after,
         run.output,
@@ -151,10 +156,6 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         relative_to=run.base,
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
-    found = review(
-        volume, after, seen=info.scope.seen(), scale=denoiser.scale_of(volume), acquisition=series.acquisition,
-        limits=options.limits_for(rician=rician),
-    )  # fmt: skip
     return _done(run, record, volume, after, written, found)
 
 

@@ -168,7 +168,7 @@ def test_a_copy_in_which_many_voxels_were_clipped_is_for_review(call: Call, tmp_
 
 def test_other_limits_judge_a_copy_anew(call: Call, tmp_path: Path, ct_bundle: Path) -> None:
     build.dicom_series(tmp_path / "in", rows=40, columns=36)
-    (tmp_path / "strict.yaml").write_text("noise_left: 1.0e-9\nscope: false\nct_number_hu: {}\n")
+    (tmp_path / "strict.yaml").write_text("noise_left: 1.0e-9\nscope: false\n")
     strict = ("--limits", tmp_path / "strict.yaml")
     found = []
     for limits in ((), (), strict, strict, ()):

@@ -15,7 +15,8 @@ white (255 grey levels):
     ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
     signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it
     edge_blur, spot      extra blur of edges, pixel²; strongest spot in what was removed, σ
-    weakened, invented   how what was removed correlates with what is shown (`core.structure_removed`)
+    weakened             share of the fine structure that went with the noise (`core.structure_removed`)
+    invented             how what was removed correlates with what is shown, below zero (the same)
     FIGURE/WINDOW, FIGURE/REGION/PART                     CT against a truth (`core.truth_figures`)
 """
 
@@ -60,8 +61,8 @@ class SingleScanFigures:
 
     @property
     def noise_left(self) -> float:
-        """noise_after / noise_before; 0 where there was no noise to measure."""
-        return self.noise_after / self.noise_before if self.noise_before > 0 else 0.0
+        """noise_after / noise_before; NaN where there was no noise to measure."""
+        return self.noise_after / self.noise_before if self.noise_before > 0 else float("nan")
 
 
 def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = None) -> SingleScanFigures:
@@ -127,20 +128,24 @@ def figures_with_truth(truth: Volume, noisy: Volume, denoised: Volume) -> dict[s
 
 
 def figures_alone(proof: ScanProof, scale: float = 1.0) -> dict[str, float]:
-    """noise_before, noise_after, noise_left, mean_shift of one scan, divided by `scale`; what became of its CT numbers
+    """noise_before, noise_after, noise_left (where there was noise to measure), mean_shift of one scan, divided by
+    `scale`; what became of its CT numbers
     (HU) or MR signal; how much its edges are blurred (pixel²), and the strongest spot in what was removed (σ)."""
     found = proof.figures
     figures = {
         "noise_before": found.noise_before / scale,
         "noise_after": found.noise_after / scale,
-        "noise_left": found.noise_left,
         "mean_shift": found.mean_shift / scale,
     }
+    if found.noise_before > 0:
+        figures["noise_left"] = found.noise_left
     if proof.edge is not None:
         figures["edge_blur"] = proof.edge.square
     if proof.structure is not None:
         figures["spot"] = abs(proof.structure.spot.strength)
-        figures |= {"weakened": proof.structure.weakened, "invented": proof.structure.invented}
+        figures["invented"] = proof.structure.invented
+        if proof.structure.weakened is not None:
+            figures["weakened"] = proof.structure.weakened
     if proof.modality == "CT":
         figures |= {f"ct_number_shift/{one.region}": one.shift for one in proof.regions}
         return figures | {f"ct_number_shift_error/{one.region}": one.shift_error for one in proof.regions}

@@ -24,11 +24,14 @@ TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is
 SURE = 2.0  # standard errors that a shift must exceed its limit by
 
 
+TOO_UNCERTAIN = ", which is too uncertain to tell"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. spot: standard deviations. weakened, invented: correlations of what was removed with what is
-    shown, above and below zero. noise_left: after over before. scope: whether a scan unlike those
+    pixel², either way. spot: standard deviations. weakened: share of the fine structure. invented: correlation of what
+    was removed with what is shown, below zero. noise_left: after over before. scope: whether a scan unlike those
     that the model was trained on is a reason to look. lesion_contrast: share that every lesion which noise cannot hide
     must keep. auc_loss: how much worse a faint disc may be found."""
 
@@ -36,7 +39,7 @@ class Limits:
     signal_share: float = 0.02
     blur: float = 0.12
     spot: float = 8.0
-    weakened: float = 0.35
+    weakened: float = 0.12
     invented: float = 0.15
     noise_left: float = 1.02
     scope: bool = True
@@ -92,21 +95,32 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     unit = "HU" if ct else "%"
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
     judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
+    judged = [one for one in judged if isfinite(one[1])]
     if not judged:
-        return unmeasured("numbers", unit, "No even tissue was found to compare its mean in.")
+        return unmeasured("numbers", unit, "Too little even tissue was found to compare its mean in.")
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
     excess = (abs(shift) - SURE * error) / limit
     name = region.region if ct else f"{region.region} tissue"
-    words = f"The mean of {name} moved by {shift:+.2f} {unit}, at most {limit:g} {unit} is allowed."
-    return Gate(name="numbers", passed=excess <= 1, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+    passed = _held(shift, error, limit)
+    words = (
+        f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
+        f"{TOO_UNCERTAIN if passed is None else ''}."
+    )
+    return Gate(name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+
+
+def _held(value: float, error: float, limit: float) -> bool | None:
+    """False where the value is surely beyond the limit, None where its error is too large to tell."""
+    if abs(value) - SURE * error > limit:
+        return False
+    return None if abs(value) > limit or SURE * error > limit else True
 
 
 def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
-    """Shift of the mean and its standard error: HU, or per cent of itself."""
+    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself."""
     scale = 1.0 if ct else 100 / max(abs(region.before), 1e-30)
-    error = region.shift_error * scale
-    return region.shift * scale, error if error == error else 0.0
+    return region.shift * scale, region.shift_error * scale
 
 
 def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
@@ -121,12 +135,14 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
         return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
     excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
+    passed = _held(edge.square, edge.error, limits.blur)
     words = (
-        f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels; "
-        f"at most {limits.blur**0.5:.2f} is allowed."
+        f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels "
+        f"({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limits.blur**0.5:.2f} is allowed"
+        f"{TOO_UNCERTAIN if passed is None else ''}."
     )
     return Gate(
-        name="sharpness", passed=excess <= 1, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
+        name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
         words=words,
     )  # fmt: skip
 
@@ -137,8 +153,8 @@ def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gat
         return tuple(unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
     return (
         _spot(found.spot, limits.spot),
-        _kinship("weakening", found.weakened, limits.weakened, "structure was weakened with the noise"),
-        _kinship("invention", -found.invented, limits.invented, "the copy shows detail that the scan does not hold"),
+        _weakening(found.weakened, limits.weakened),
+        _invention(found.invented, limits.invented),
     )
 
 
@@ -156,10 +172,25 @@ def _spot(spot: Spot, limit: float) -> Gate:
     )
 
 
-def _kinship(name: str, value: float, limit: float, meaning: str) -> Gate:
-    words = f"What was removed correlates with what is shown by {-value if name == 'invention' else value:.2f}"
-    words += f": {meaning}; at most {limit:g} is allowed." if value > limit else "."
-    return Gate(name=name, passed=value <= limit, value=value, limit=limit, excess=value / limit, unit="", words=words)
+def _weakening(share: float | None, limit: float) -> Gate:
+    if share is None:
+        return unmeasured("weakening", "", "Even tissue holds too little structure to tell whether it was weakened.")
+    words = f"At least {100 * share:.0f} % of the fine structure of tissue (3 mm) went with the noise"
+    words += f"; at most {100 * limit:.0f} % is allowed." if share > limit else "."
+    return Gate(
+        name="weakening", passed=share <= limit, value=share, limit=limit, excess=share / limit, unit="", words=words
+    )
+
+
+def _invention(correlation: float, limit: float) -> Gate:
+    words = f"What was removed correlates with what is shown by {correlation:.2f}"
+    words += f": the copy shows detail that the scan does not hold; at most {-limit:g} is allowed." if (
+        -correlation > limit
+    ) else "."  # fmt: skip
+    return Gate(
+        name="invention", passed=-correlation <= limit, value=-correlation, limit=limit, excess=-correlation / limit,
+        unit="", words=words,
+    )  # fmt: skip
 
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:

@@ -124,8 +124,12 @@ def bootstrap_mean(
 ) -> tuple[float, float] | None:
     """95 % interval of the mean of per-scan figures, resampling whole patients; None below three patients.
 
-    clusters: one patient a value: scans of one patient are not independent evidence.
+    clusters: one patient a value: scans of one patient are not independent evidence. The bootstrap's interval is
+    widened about the mean by √(n/(n−1))·t/1.96, Student's t of n − 1 degrees of freedom for n patients: by itself it
+    holds the true mean in three of four cases where there are three patients (Hesterberg, Am. Stat. 69 (2015) 371).
     """
+    from scipy.special import stdtrit  # a bare node that trains has no scipy
+
     names = sorted(set(clusters))
     if len(names) < 3:
         return None
@@ -133,7 +137,10 @@ def bootstrap_mean(
     sums = np.bincount(member, weights=values, minlength=len(names))
     sizes = np.bincount(member, minlength=len(names)).astype(np.float64)
     weights = _bootstrap_counts(len(names), resamples, generator)
-    return _central((weights @ sums) / (weights @ sizes))
+    mean = float(sums.sum() / sizes.sum())
+    wider = float(np.sqrt(len(names) / (len(names) - 1)) * stdtrit(len(names) - 1, 0.975) / 1.96)
+    low, high = _central((weights @ sums) / (weights @ sizes))
+    return mean + wider * (low - mean), mean + wider * (high - mean)
 
 
 def _bootstrap_counts(size: int, resamples: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -11,6 +11,7 @@ The noise must be real and the signal known, so the noiseless signal is put into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +68,17 @@ class ObserverImages:
     present_scan: npt.NDArray[np.int64]
 
 
-def signal_scans(backgrounds: npt.NDArray[Any], signal: npt.NDArray[Any], where: BoolArray) -> SignalScans:
+def signal_scans(
+    backgrounds: npt.NDArray[Any], signal: npt.NDArray[Any], where: BoolArray, *, slab: Sequence[int] = ()
+) -> SignalScans:
     """Scans with the (n,n) `signal` added at half of the places in each of (R,I,J) noisy backgrounds.
 
     Places: all squares of n pixels on a grid that lie in `where` (I,J), without overlap, so that their noise is nearly
     independent. A place has the signal in every other scan, and a scan at every other place, so neither tells them
-    apart. n should be three times the signal's diameter or more, and R·P/2 at least 200 images of each class. Raises
-    ValueError for fewer than 20 places, or fewer than two scans.
+    apart. slab: (R,) the number of the slab that each scan is a slice of: then a place has the signal in every other
+    slab, all through it, as a method that sees neighbouring slices should find it. n should be three times the signal's
+    diameter or more, and R·P/2 at least 200 images of each class. Raises ValueError for fewer than 20 places, or fewer
+    than two scans.
     """
     scans = np.array(backgrounds, np.float32)
     side = signal.shape[0]
@@ -83,7 +88,8 @@ def signal_scans(backgrounds: npt.NDArray[Any], signal: npt.NDArray[Any], where:
             f"observer: expected at least 20 places and 2 scans, found {len(corners)} squares of {side} pixels in "
             f"{len(scans)} scans"
         )
-    present = (np.arange(len(scans))[:, None] + np.arange(len(corners))) % 2 == 0
+    turns = np.asarray(slab) if len(slab) else np.arange(len(scans))
+    present = (turns[:, None] + np.arange(len(corners))) % 2 == 0
     for scan, place in zip(*np.nonzero(present), strict=True):
         i, j = corners[place]
         scans[scan, i : i + side, j : j + side] += np.asarray(signal, np.float32)

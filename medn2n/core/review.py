@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 from medn2n.core.gates import Gate, Limits, failed, gates
@@ -15,8 +16,8 @@ from medn2n.core.volume import Volume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """proof: what was measured. gates: each limit and whether it held. outside: sentences, where the scan is none of
-    those that the model was trained on."""
+    """proof: what was measured, of the first frame. gates: each limit and whether it held. outside: sentences, where
+    the scan is none of those that the model was trained on."""
 
     proof: ScanProof
     gates: tuple[Gate, ...]
@@ -39,12 +40,28 @@ class Review:
 def review(
     before: Volume, after: Volume, *, seen: Seen, scale: IntensityScale, acquisition: Mapping[str, Any], limits: Limits
 ) -> Review:
-    """Of one denoised scan. scale: of the network. acquisition: what its header says (`catalogue.ACQUISITION_KEYS`)."""
-    proof = scan_proof(before, after)
+    """Of one denoised scan; of a series in time, the first, the middle and the last frame are measured, and each limit
+    is told of the worst. scale: of the network. acquisition: what its header says (`catalogue.ACQUISITION_KEYS`)."""
+    frames = before.voxels.shape[3] if before.voxels.ndim == 4 else 1
+    chosen = sorted({0, frames // 2, frames - 1})
+    proofs = [scan_proof(before.frame(n), after.frame(n)) for n in chosen]
+    found = [gates(proof, limits) for proof in proofs]
+    if frames > 1:
+        found = [tuple(_of_frame(gate, n + 1, frames) for gate in each) for n, each in zip(chosen, found, strict=True)]
     outside: list[str] = []
     if limits.scope and before.modality != "PHOTO":
         outside = out_of_scope(scan_traits(before, scale, acquisition), seen)
-    return Review(proof=proof, gates=gates(proof, limits), outside=tuple(outside))
+    worst = tuple(max(same, key=_badness) for same in zip(*found, strict=True))
+    return Review(proof=proofs[0], gates=worst, outside=tuple(outside))
+
+
+def _of_frame(gate: Gate, number: int, frames: int) -> Gate:
+    return replace(gate, words=f"Frame {number} of {frames}: {gate.words}")
+
+
+def _badness(gate: Gate) -> tuple[bool, float]:
+    """Failed before held, then by how near the limit is; what could not be measured last."""
+    return gate.passed is False, gate.excess if isfinite(gate.excess) else float("-inf")
 
 
 def scan_traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:

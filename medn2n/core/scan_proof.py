@@ -56,7 +56,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     spacing, modality = before.spacing_mm, before.modality
     some = spread_slices(first.shape)
     sampled = first[..., some], second[..., some], None if padding is None else padding[..., some]
-    flat = flat_regions(sampled[0], sampled[2])
+    flat, side = flat_regions(sampled[0], sampled[2]), block_side(sampled[0], sampled[2])
     figures = single_scan_figures(before, after, flat=flat)
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=figures)
@@ -69,8 +69,8 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         return ScanProof(
             modality=modality,
             figures=figures,
-            power_before=_power(sampled[0], flat, spacing),
-            power_after=_power(sampled[1], flat, spacing),
+            power_before=_power(sampled[0], flat, spacing, side),
+            power_after=_power(sampled[1], flat, spacing, side),
             regions=measure(first, second, padding),
             edge=edge.result(),
             structure=structure.result(),
@@ -81,8 +81,8 @@ def _frame(voxels: Array | None) -> Array | None:
     return voxels if voxels is None or voxels.ndim == 3 else voxels[..., 0]
 
 
-def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float]) -> NoisePower | None:
-    side = block_side(voxels)
+def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], side: int) -> NoisePower | None:
+    """side: of the blocks that `flat` is made of."""
     try:
         return power_of_one(voxels, spacing_mm[:2], where=flat, side=side)
     except ValueError:

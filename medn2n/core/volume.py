@@ -60,6 +60,15 @@ class Volume:
             raise ValueError(f"with_voxels: expected shape {self.voxels.shape}, found {voxels.shape}")
         return replace(self, voxels=np.ascontiguousarray(voxels, dtype=np.float32))
 
+    def frame(self, number: int) -> Volume:
+        """One frame of a 4D scan, without the link to its files, which hold more; a 3D scan is its own only one."""
+        if self.voxels.ndim == 3:
+            return self
+        padding = self.padding
+        if padding is not None and padding.ndim == 4:
+            padding = np.ascontiguousarray(padding[..., number])
+        return replace(self, voxels=np.ascontiguousarray(self.voxels[..., number]), padding=padding, source=None)
+
     def middle_slices(self, most: int) -> Volume:
         """At most so many neighbouring slices from the middle of the scan, in their place in space; without the link
         to its files, which hold more."""

@@ -173,6 +173,8 @@ def _method() -> Section:
         "denoising and "
         "measured in the same places after it. Pictures show the acquired slices in radiological "
         "orientation.",
+        "Noise, means and edges are measured in evenly spread slices (in all, where a scan has few), spots in every "
+        "slice; of a series in time, in its first, middle and last frame.",
         "These figures come from one scan: they show how much was taken away, and only the pictures show "
         "what. Keep the "
         "original series and read it beside the denoised one.",

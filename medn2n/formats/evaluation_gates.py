@@ -51,14 +51,22 @@ def gates_sentence(result: Evaluation, method: str) -> str:
         return ""
     bad = [score for score in scores if failed(score.gates)]
     if not bad:
-        return f"{label(method)}: all limits hold in {len(scores)} scan{'' if len(scores) == 1 else 's'}."
+        judged = sum(gate.passed is not None for score in scores for gate in score.gates)
+        if not judged:
+            return f"{label(method)}: nothing that is limited could be measured."
+        every = sum(len(score.gates) for score in scores)
+        told = f"the limits that could be measured hold ({judged} of {every})"
+        of_all = "all limits hold" if judged == every else told
+        return f"{label(method)}: {of_all} in {len(scores)} scan{'' if len(scores) == 1 else 's'}."
     names = dict.fromkeys(_HEADINGS[gate.name].lower() for score in bad for gate in failed(score.gates))
     return f"{label(method)}: limits failed in {len(bad)} of {len(scores)} scans ({', '.join(names)})."
 
 
 def _row(method: str, scores: Sequence[Score]) -> tuple[Cell, ...]:
     bad = sum(bool(failed(score.gates)) for score in scores)
-    verdict = Chip(text="failed", tone="bad") if bad else Chip(text="passed", tone="good")
+    measured = any(gate.passed is not None for score in scores for gate in score.gates)
+    passed = Chip(text="passed", tone="good") if measured else Chip(text="not measured", tone="check")
+    verdict = Chip(text="failed", tone="bad") if bad else passed
     return (
         label(method),
         verdict,

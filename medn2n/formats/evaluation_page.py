@@ -110,19 +110,21 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
 
-    def best(pool: list[Summary]) -> Summary | None:
-        ranked = sorted(pool, key=lambda one: one.figures[key], reverse=higher)
-        return ranked[0] if ranked else None
-
-    model = best([one for one in rows if one.method in result.models])
-    classical = best([one for one in rows if one.method in BASELINES])
+    model = _ranked([one for one in rows if one.method in result.models], key, higher)[:1]
+    classical = _ranked([one for one in rows if one.method in BASELINES], key, higher)[:1]
     noisy = next(one for one in rows if one.method == NOISY)
     scans = f"{noisy.groups} scan{_s(noisy.groups)}"
     where = f"{modality}, {_TITLES[question].lower()} ({scans}): "
-    parts = [f"{label(one.method)} {_words(one, key)}" for one in (model, classical) if one is not None]
+    parts = [f"{label(one.method)} {_words(one, key)}" for one in (*model, *classical)]
     if question == "truth":
         parts.append(f"the noisy scan itself {_words(noisy, key)}")
-    return where + (", ".join(parts) or "nothing but the noisy scan was judged") + "."
+    nothing = "no noise could be measured" if len(rows) > 1 else "nothing but the noisy scan was judged"
+    return where + (", ".join(parts) or nothing) + "."
+
+
+def _ranked(rows: list[Summary], key: str, higher: bool) -> list[Summary]:
+    """Best first, of those that have the figure."""
+    return sorted((one for one in rows if key in one.figures), key=lambda one: one.figures[key], reverse=higher)
 
 
 def _words(one: Summary, key: str) -> str:
@@ -139,7 +141,7 @@ def _section(result: Evaluation, modality: str, question: Question, examples: Se
     key, higher = _main(question)
     heading = next(name for figure, name, *_ in _COLUMNS[question] if figure == key)
     chart = Bars(
-        items=tuple((label(one.method), measured(one, key)) for one in rows),
+        items=tuple((label(one.method), measured(one, key)) for one in rows if key in one.figures),
         unit="dB" if key == "psnr_db" else "",
         digits=1 if key == "psnr_db" else 2,
         caption=f"{heading}: {'higher' if higher else 'lower'} is better.",
@@ -170,7 +172,7 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
         (
             label(one.method),
             *(_cell(one, name) for name, *_ in _COLUMNS[question]),
-            one.worst[key] if one.groups > 1 else None,
+            one.worst.get(key) if one.groups > 1 else None,
             one.seconds if one.method != NOISY else None,
             one.peak_bytes / 1e6 if one.method != NOISY and one.peak_bytes is not None else None,
         )
@@ -191,9 +193,7 @@ def _chosen(
     result: Evaluation, rows: list[Summary], key: str, higher: bool, examples: Sequence[Example]
 ) -> list[Example]:
     """Pictures of every model, and of the best classical filter to compare with."""
-    classical = sorted(
-        (one for one in rows if one.method in BASELINES), key=lambda one: one.figures[key], reverse=higher
-    )
+    classical = _ranked([one for one in rows if one.method in BASELINES], key, higher)
     wanted = {*result.models, *(one.method for one in classical[:1])}
     return [example for example in examples if example.method in wanted]
 

@@ -224,6 +224,8 @@ def physics_sentence(result: Evaluation, one: Summary) -> str:
 
 
 def _noise(one: Summary) -> str:
+    if "noise_left" not in one.figures:
+        return "noise not measured"
     down, interval = 100 * (1 - one.figures["noise_left"]), one.intervals.get("noise_left")
     between = ""
     if interval:

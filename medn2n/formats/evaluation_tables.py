@@ -35,9 +35,9 @@ def label(method: str) -> str:
 
 
 def measured(one: Summary, key: str) -> Measured | float:
-    """A mean figure, with its interval where there is one."""
-    interval = one.intervals.get(key)
-    return Measured(value=one.figures[key], low=interval[0], high=interval[1]) if interval else one.figures[key]
+    """A mean figure, with its interval where there is one; NaN where no scan had it."""
+    value, interval = one.figures.get(key, float("nan")), one.intervals.get(key)
+    return Measured(value=value, low=interval[0], high=interval[1]) if interval else value
 
 
 def detail_sections(rows: Sequence[Summary], modality: str) -> list[Section]:

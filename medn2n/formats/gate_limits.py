@@ -1,19 +1,24 @@
-"""The file of limits that `--limits` names: YAML or JSON, each key optional (medn2n/docs/gates.md shows them all)."""
+"""The file of limits that `--limits` names: YAML or JSON, each key optional (medn2n/docs/gates.md shows them all). Of
+the CT numbers each tissue is optional too, and null takes its limit away."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medn2n.core.gates import CT_NUMBER_HU, Limits
 from medn2n.formats.option_file import read_option_file
 
+Region = Literal["air", "lung", "fat", "soft tissue", "bone"]  # of core.ct_numbers
+Positive = Annotated[float, Field(gt=0)]
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    ct_number_hu: dict[str, float] = Field(default_factory=lambda: dict(CT_NUMBER_HU))
+    ct_number_hu: dict[Region, Positive | None] = Field(default_factory=dict)
     signal_share: float = Field(default=Limits().signal_share, gt=0)
     blur: float = Field(default=Limits().blur, gt=0)
     spot: float = Field(default=Limits().spot, gt=0)
@@ -29,4 +34,6 @@ def read_limits(path: Path | None) -> Limits:
     """The limits of a file; medn2n's own for None. UsageError names the first field that is wrong."""
     if path is None:
         return Limits()
-    return Limits(**read_option_file(path, "--limits", _File).model_dump())
+    found = read_option_file(path, "--limits", _File).model_dump()
+    numbers: dict[str, float | None] = {**CT_NUMBER_HU, **found.pop("ct_number_hu")}
+    return Limits(ct_number_hu={name: value for name, value in numbers.items() if value is not None}, **found)

@@ -55,6 +55,26 @@ def test_a_method_that_takes_the_disc_is_found_and_a_change_of_scale_is_none(tri
     assert not worse.passes
 
 
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_a_method_that_averages_slices_finds_the_disc_better(repeats: int) -> None:
+    trial = detection_trial([phantom(seed, slices=8) for seed in range(repeats)])
+    assert trial is not None
+    averaged = detection_after(
+        trial, lambda volume: volume.with_voxels(ndimage.convolve1d(volume.voxels, [0.25, 0.5, 0.25], axis=2))
+    )
+    assert averaged.before == pytest.approx(0.8, abs=0.05)
+    assert averaged.change > 0.05
+
+
+@pytest.mark.parametrize(("edge", "pixel_mm"), [(128, 0.1), (64, 30.0)])
+def test_a_place_that_is_too_large_or_too_coarse_is_asked_nothing(edge: int, pixel_mm: float) -> None:
+    affine = np.diag([-pixel_mm, -pixel_mm, 3.0, 1.0])
+    scans = [
+        Volume(voxels=phantom(seed, edge=edge).voxels, affine=affine, unit="HU", modality="CT") for seed in range(2)
+    ]
+    assert detection_trial(scans) is None
+
+
 def test_the_gate_says_no_where_detection_is_lost_and_that_it_cannot_tell_in_a_patient() -> None:
     scans = [phantom(seed) for seed in range(12)]
 

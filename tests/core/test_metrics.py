@@ -82,3 +82,15 @@ def test_the_mean_over_patients_has_an_interval_from_three_patients_on() -> None
     assert interval is not None
     assert interval[0] < values.mean() < interval[1]
     assert 0.3 < interval[1] - interval[0] < 1.2
+
+
+@pytest.mark.parametrize("patients", [3, 5, 12])
+def test_the_interval_holds_the_true_mean_as_often_as_it_says(patients: int) -> None:
+    generator = np.random.default_rng(patients)
+    held = 0
+    for _ in range(400):
+        values = generator.normal(10, 1, patients)
+        found = metrics.bootstrap_mean(values, [str(n) for n in range(patients)], generator=generator, resamples=400)
+        assert found is not None
+        held += found[0] <= 10 <= found[1]
+    assert 0.91 <= held / 400 <= 0.98
