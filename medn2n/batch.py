@@ -14,6 +14,7 @@ from typing import Any
 from medn2n.batch_options import Options, check_options
 from medn2n.core.catalogue import Series
 from medn2n.core.provenance import Provenance
+from medn2n.core.quality import noise_spectra
 from medn2n.core.review import Review, review
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, ModelError, TryLater
@@ -202,6 +203,7 @@ def _done(
         unit=volume.unit,
         figures=figures,
         gates=found.gates,
+        spectra=noise_spectra(found.proof.power_before, found.proof.power_after),
         regions=found.proof.regions,
         clipped=written.clipped_voxels,
         pairs=slice_pairs(volume, after, number=PICTURES_A_SERIES) if _pictured(run) else (),

@@ -220,7 +220,7 @@ def evaluate(
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
     limits: LimitsOption = None,
 ) -> None:
-    """Score models and classical filters on a manifest: table, CSV, JSON, page."""
+    """Score models and classical filters on a manifest: table, CSV, JSON, page. Exit code 5: a model failed a limit."""
     from medn2n.tables import evaluation_table
     from medn2n.verbs import evaluate_models
 
@@ -230,6 +230,7 @@ def evaluate(
     )  # fmt: skip
     print(evaluation_table(result))
     print(f"{result.report}")
+    raise typer.Exit(5 if result.beyond_limits else 0)
 
 
 @app.command()

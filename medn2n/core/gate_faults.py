@@ -18,13 +18,15 @@ from medn2n.core.noise import body_mask, noise_sigma, tissue_mask
 from medn2n.core.volume import FloatArray, Volume
 
 FaultName = Literal[
-    "none", "identity", "blur", "shift", "lesion removed", "lesion added", "over-smoothed", "hallucinated"
+    "none", "part strength", "identity", "blur", "shift", "lesion removed", "lesion added", "over-smoothed",
+    "hallucinated",
 ]  # fmt: skip
 LESION_MM = 8.0
-# Of each fault: blur in pixels; shift and lesions in HU or per cent; strength of total variation in multiples of the
-# noise; hallucinated detail as a share of what another place shows.
+# Of each fault (the first three are none): blur in pixels; shift and lesions in HU or per cent; strength of total
+# variation in multiples of the noise; hallucinated detail as a share of what another place shows.
 SIZES: dict[FaultName, tuple[float, ...]] = {
     "none": (0.0,),
+    "part strength": (0.3, 0.5, 0.7),
     "identity": (0.0,),
     "blur": (0.25, 0.5, 1.0),
     "shift": (0.5, 1.0, 2.0, 4.0),
@@ -49,6 +51,9 @@ def faulty_scan(
     """The scan with one fault; None where there is no room for the lesion."""
     if fault == "none":
         return FaultyScan(before=before, after=faithful)
+    if fault == "part strength":
+        part = before.voxels + np.float32(size) * (faithful.voxels - before.voxels)
+        return FaultyScan(before=before, after=faithful.with_voxels(part))
     if fault == "identity":
         return FaultyScan(before=before, after=before)
     if fault.startswith("lesion"):

@@ -22,6 +22,7 @@ from medn2n.core.noise_figures import radial
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 SIDE = 64  # pixels, edge of a region: TG-233 asks for 64 to 128; less where the flat part is small
+FEWEST_RINGS = 4
 PLANE_TERMS = 3  # degrees of freedom that a plane takes from a region
 QUADRATIC_TERMS = 6
 
@@ -50,6 +51,11 @@ class NoisePower:
         count = bins or self.power.shape[0] // 2
         rings = np.array(radial(self.power, self.power, bins=count, spacing=self.spacing_mm))
         return rings[:, 0], rings[:, 1]
+
+    @property
+    def tells_grain(self) -> bool:
+        """Whether the regions were wide enough for a spectrum: fewer than four rings are none."""
+        return len(self.power) // 2 >= FEWEST_RINGS
 
     @property
     def peak_per_mm(self) -> float:

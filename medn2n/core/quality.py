@@ -97,7 +97,7 @@ def quality(
         figures=figures,
         intervals=intervals,
         gates=tuple(gates),
-        curves=_spectra(before, after) | ({} if found is None else _removed(found)),
+        curves=noise_spectra(before, after) | ({} if found is None else _removed(found)),
         uncertainty=None if found is None else found.uncertainty,
     )
 
@@ -140,12 +140,13 @@ def _detectability(change: DetectionChange | None, limit: float, otherwise: str)
 def _grain(before: NoisePower | None, after: NoisePower | None) -> dict[str, float]:
     """Mean frequencies of the noise, 1/mm."""
     both = {"grain_before": before, "grain_after": after}
-    return {name: power.mean_per_mm for name, power in both.items() if power is not None}
+    return {name: power.mean_per_mm for name, power in both.items() if power is not None and power.tells_grain}
 
 
-def _spectra(before: NoisePower | None, after: NoisePower | None) -> dict[str, Curve]:
+def noise_spectra(before: NoisePower | None, after: NoisePower | None) -> dict[str, Curve]:
+    """ "noise_power_before", "noise_power_after": frequency (1/mm) and power (unit²·mm²), where they tell the grain."""
     both = {"noise_power_before": before, "noise_power_after": after}
-    return {name: _curve(*power.radial()) for name, power in both.items() if power is not None}
+    return {name: _curve(*power.radial()) for name, power in both.items() if power is not None and power.tells_grain}
 
 
 def _removed(found: RepeatFigures) -> dict[str, Curve]:

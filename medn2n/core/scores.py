@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
-from medn2n.core.gates import Gate
+from medn2n.core.gates import Gate, failed
 
 Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]
@@ -112,6 +112,11 @@ class Evaluation:
     patients: tuple[PatientMean, ...] = ()
     left_out: tuple[str, ...] = ()
     report: str = ""
+
+    @property
+    def beyond_limits(self) -> bool:
+        """Whether any of `models` failed a limit on any scan."""
+        return any(failed(score.gates) for score in self.scores if score.method in self.models)
 
 
 def summarise(scores: Sequence[Score], generator: np.random.Generator) -> tuple[Summary, ...]:

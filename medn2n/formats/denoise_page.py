@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.display import SlicePair
 from medn2n.core.evaluation import SingleScanFigures
 from medn2n.core.gates import Gate
+from medn2n.core.scores import Curve
 from medn2n.formats.page import write_page
-from medn2n.formats.page_blocks import Block, Chip, Column, Measured, Section, Table, Text, Viewer
+from medn2n.formats.page_blocks import Block, Chip, Column, Curves, Measured, Section, Table, Text, Viewer
 from medn2n.formats.page_parts import figure_text
 
 # Series with pictures on one page, about 0.7 MB a slice of 512 × 512: the rest keep their line in the table.
@@ -24,8 +25,8 @@ class DenoisedSeries:
     """One series of a denoise run, as the page shows it.
 
     id: keyed id. status: done, already, passed, review, refused or failed. reason: one sentence without
-    header text. unit: of the figures. figures, gates, regions (means by tissue), pairs: only where the series was
-    denoised in this run.
+    header text. unit: of the figures. figures, gates, spectra (`quality.noise_spectra`), regions (means by tissue),
+    pairs: only where the series was denoised in this run.
     clipped: voxels that the stored type could not hold. seconds: wall time.
     """
 
@@ -37,6 +38,7 @@ class DenoisedSeries:
     unit: str = ""
     figures: SingleScanFigures | None = None
     gates: tuple[Gate, ...] = ()
+    spectra: Mapping[str, Curve] = field(default_factory=dict)
     regions: tuple[RegionNumbers, ...] = ()
     clipped: int = 0
     seconds: float = 0.0
@@ -110,7 +112,7 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
     """One series, with at most `slices` of its pictures, the middle ones."""
     spare = max(0, len(entry.pairs) - slices)
     pairs = entry.pairs[spare // 2 : len(entry.pairs) - (spare - spare // 2)]
-    blocks: list[Text | Table | Viewer] = []
+    blocks: list[Text | Table | Viewer | Curves] = []
     if entry.figures is not None:
         figures, unit = entry.figures, " HU" if entry.unit == "HU" else ""
         low, high = figures.minimum, figures.maximum
@@ -127,6 +129,8 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
         blocks.append(_gates(entry.gates))
     if entry.regions:
         blocks.append(_numbers(entry))
+    if len(entry.spectra) > 1:
+        blocks.append(_grain(entry))
     if pairs:
         blocks.append(
             Viewer(
@@ -138,6 +142,16 @@ def _series(entry: DenoisedSeries, *, slices: int) -> Section:
             )
         )
     return Section(title=f"Series {entry.id}", blocks=tuple(blocks))
+
+
+def _grain(entry: DenoisedSeries) -> Curves:
+    unit = "HU²·mm²" if entry.unit == "HU" else "unit²·mm²"
+    return Curves(
+        lines=tuple((name.removeprefix("noise_power_"), *curve) for name, curve in entry.spectra.items()),
+        x_name="frequency (1/mm)",
+        y_name=f"noise power ({unit})",
+        caption="Noise power spectrum in flat tissue: where the mean frequency falls, noise looks coarser, or waxen.",
+    )
 
 
 def _gates(gates: Sequence[Gate]) -> Table:

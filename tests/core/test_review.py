@@ -61,7 +61,7 @@ def test_what_is_too_uncertain_to_tell_neither_holds_nor_fails() -> None:
         voxels=(body + rng.normal(0, 30, (64, 64, 1))).astype(np.float32), affine=np.diag([0.8, 0.8, 3, 1]), unit="HU",
         modality="CT",
     )  # fmt: skip
-    moved = before.with_voxels((body + 5 + rng.normal(0, 10, (64, 64, 1))).astype(np.float32))
+    moved = before.with_voxels((body + 1 + rng.normal(0, 10, (64, 64, 1))).astype(np.float32))
     numbers = next(gate for gate in reviewed(before, moved).gates if gate.name == "numbers")
     assert numbers.passed is None
     assert "±" in numbers.words
