@@ -14,6 +14,7 @@ import numpy.typing as npt
 from medn2n.core.ct_counting import expected_counts, log_moments
 from medn2n.core.ct_noise_theory import Reconstruction, periodogram_at, variance_at
 from medn2n.core.ct_physics import AIR_HU, STARVED_PHOTONS, CtProtocol, CtRepeats, Sinogram
+from medn2n.core.noise import noise_sigma
 from medn2n.core.noise_figures import Figure, correlation, lag_one, radial, spread_of_means
 
 Array = npt.NDArray[np.float64]
@@ -68,14 +69,28 @@ def _places(scan: Sinogram, mask: BoolArray) -> tuple[Array, Array]:
     )
 
 
-def photons_for_dose(
-    fraction: float, own_sigma: float, scan: Sinogram, protocol: CtProtocol, body: BoolArray, *, repeats: int
-) -> float:
-    """N0 of the acquisition from which each repeat has, with the scan's own noise, the noise of a scan at `fraction` of
-    the scan's dose.
+def own_noise_kept(own_sigma: float, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float:
+    """HU of the scan's own noise that is left once a slice (rows, columns) was projected and reconstructed without
+    noise: a second filter takes some of it, even where the kernel is the scan's own."""
+    first, second = (noise_sigma(one[:, :, None]) for one in (before, after))
+    return own_sigma * min(1.0, second / first) if first > 0 else 0.0
 
-    Assumed: own_sigma (HU, measured in the scan) is quantum noise, so that variance goes as 1/dose; and the scan's
-    kernel is the protocol's. Then own²·(1/fraction − 1) has to be added.
+
+def photons_for_dose(
+    fraction: float,
+    own_sigma: float,
+    scan: Sinogram,
+    protocol: CtProtocol,
+    body: BoolArray,
+    *,
+    repeats: int,
+    kept_sigma: float,
+) -> float:
+    """N0 of the acquisition from which each repeat has, with what is kept of the scan's own noise (`own_noise_kept`),
+    the noise of a scan at `fraction` of the scan's dose.
+
+    Assumed: own_sigma (HU, measured in the scan) is quantum noise, so that variance goes as 1/dose. Then
+    own²/fraction − kept² has to be added.
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"dose: expected a fraction between 0 and 1, found {fraction:g}")
@@ -83,7 +98,7 @@ def photons_for_dose(
         raise ValueError("dose: the scan has no noise to measure its dose by. Give photons instead")
     one, part = _part(scan, protocol, repeats)
     made, (rows, columns) = _reconstruction(part, one), _places(part, body)
-    wanted = own_sigma**2 * (1.0 / fraction - 1.0)
+    wanted = own_sigma**2 / fraction - kept_sigma**2
     photons = float(variance_at(np.exp(part.integrals.astype(np.float64)), made, rows, columns).mean() / wanted)
     for _ in range(DOSE_STEPS):  # quantum noise goes as 1/N0; read-out noise and starved rays are the correction
         _, variance = log_moments(expected_counts(part.integrals, photons), one.electronic_sigma)

@@ -206,6 +206,10 @@ class Sinogram:
     window: tuple[slice, slice]
     pixel_mm: float
 
+    def without_noise(self, protocol: CtProtocol) -> FloatArray:
+        """HU of the noiseless line integrals, (rows, columns) of the slice: what a simulated repeat has but noise."""
+        return np.asarray(self.image(self.integrals[None], self.beam, protocol)[0])
+
     def image(self, integrals: FloatArray, beam: Beam, protocol: CtProtocol, device: str = "cpu") -> FloatArray:
         """HU of (R, detector, view) line integrals along `beam`: (R, rows, columns) of the slice."""
         full = filtered_back_projection(

@@ -114,10 +114,10 @@ def shares_left(output: Tensor, target: Tensor, input: Tensor, valid: Tensor | N
 
 
 def neighbour_regulariser(output: Tensor, target: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """mean (output − target − (first − second))²: what two neighbouring sub-images differ in is anatomy, too, and the
-    network's output for the whole image, sub-sampled alike into first and second, says how much (Huang 2021, eq. 8).
-    No gradient goes through first and second."""
-    return (output - target - (first - second).detach()).square().mean()
+    """(B,): mean (output − target − (first − second))²: what two neighbouring sub-images differ in is anatomy, too, and
+    the network's output for the whole image, sub-sampled alike into first and second, says how much (Huang 2021, eq.
+    8). No gradient goes through first and second."""
+    return sample_means((output - target - (first - second).detach()).square())
 
 
 def mean_of(values: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from medn2n.config import Recipe
 from medn2n.core.carrying import compared
-from medn2n.core.objectives import OBJECTIVES, Known, neighbour_regulariser, with_measured
+from medn2n.core.networks import middle_channel
+from medn2n.core.objectives import OBJECTIVES, Known, neighbour_regulariser, sample_means, with_measured
 from medn2n.core.second_views import subsampled
 
 
@@ -19,7 +20,11 @@ def step_loss(network: nn.Module, batch: Mapping[str, Tensor], recipe: Recipe, *
     known = Known(share_done=share_done, measured=batch.get("measured"), kept=batch.get("kept"))
     loss = OBJECTIVES[recipe.objective](*compared(output, batch, recipe.align), known)
     if "whole" in batch:
-        loss = loss + share_done * recipe.subsample.gamma * _neighbours_apart(network, batch, output)
+        apart = _neighbours_apart(network, batch, output)
+        if recipe.objective == "balanced_l2":  # in the loss's own measure, or it would weigh next to nothing
+            noise = sample_means((middle_channel(batch["input"]) - batch["target"]).square())
+            apart = apart / noise.clamp_min(1e-8)
+        loss = loss + share_done * recipe.subsample.gamma * apart.mean()
     return loss
 
 
@@ -29,7 +34,7 @@ def finished(output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def _neighbours_apart(network: nn.Module, batch: Mapping[str, Tensor], output: Tensor) -> Tensor:
-    """Neighbor2Neighbor's regulariser; see `core.second_views.SubsamplePaird`."""
+    """(B,): Neighbor2Neighbor's regulariser; see `core.second_views.SubsamplePaird`."""
     with torch.no_grad():
         whole = network(batch["whole"]).float()
     first, second = (subsampled(whole, batch[key]) for key in ("first", "second"))

@@ -31,17 +31,19 @@ from medn2n.log import keyed_id, logger
 FloatArray = npt.NDArray[np.float32]
 SCHEMA = "medn2n.simulation/1"
 MOST_STREAKS = 0.2  # of the noise
+MOST_SHARED = 0.1  # correlation of repeats, beyond which they are no proven pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
     """One scan's simulation. parts: name of each image that a repeat consists of ("" where it is one) → repeats
     (R,I,J,K) and truth (I,J,K). settings: all that was decided for it. figures: measured beside expected, in one
-    slice."""
+    slice. shared: correlation of the repeats by the scan's own noise, which all of them hold."""
 
     parts: Mapping[str, tuple[FloatArray, FloatArray]]
     settings: Mapping[str, Any]
     figures: Sequence[Figure]
+    shared: float
 
 
 Simulation = Callable[[Volume, np.random.Generator], Simulated]
@@ -81,9 +83,12 @@ def ct_simulation(
         scans, middle = _projected(volume, asked)
         body = ct_figures.body_of(volume.voxels[:, :, middle])
         own = noise_sigma(volume.voxels, volume.padding)  # all repeats share it
+        kept = ct_figures.own_noise_kept(own, volume.voxels[:, :, middle], scans[middle].without_noise(asked))
         done = asked
         if dose is not None:
-            photons = ct_figures.photons_for_dose(dose, own, scans[middle], asked, body, repeats=repeats)
+            photons = ct_figures.photons_for_dose(
+                dose, own, scans[middle], asked, body, repeats=repeats, kept_sigma=kept
+            )
             done = replace(asked, photons=photons)
         made = [
             ct_physics.acquire(scan, done, repeats=repeats, realisations=realisations, generator=generator)
@@ -92,11 +97,35 @@ def ct_simulation(
         figures = ct_figures.ct_figures(scans[middle], done, made[middle], body, repeats=repeats)
         _warn_of_streaks(figures)
         settings = {"dose": dose, "own_noise_hu": own, "repeats": repeats, "realisations": realisations, **asdict(done)}
-        settings["figures_of_slice"] = middle
+        settings |= {"own_noise_kept_hu": kept, "figures_of_slice": middle}
         parts = {"": _volumes([(drawn.repeats, drawn.truth) for drawn in made])}
-        return Simulated(parts=parts, settings=settings, figures=figures)
+        return _simulated(parts, settings, figures, kept=kept, added=figures[0].measured or 0.0, unit="HU")
 
     return simulate
+
+
+def _simulated(
+    parts: Mapping[str, tuple[FloatArray, FloatArray]],
+    settings: Mapping[str, Any],
+    figures: list[Figure],
+    *,
+    kept: float,
+    added: float,
+    unit: str,
+) -> Simulated:
+    """With what the repeats share. kept: the scan's own noise in each of them; added: the simulated noise."""
+    shared = kept**2 / (kept**2 + added**2) if kept > 0 else 0.0
+    figures = [
+        *figures,
+        Figure(name="the scan's own noise, in all repeats alike", measured=kept, expected=None, unit=unit),
+        Figure(name="correlation of repeats by it", measured=shared, expected=0.0),
+    ]
+    if shared > MOST_SHARED:
+        logger.warning(
+            "The scan's own noise is in all repeats alike, %.0f %% of their variance: they are no proven pairs. Take a "
+            "scan of less noise, or add more.", 100 * shared,
+        )  # fmt: skip
+    return Simulated(parts=parts, settings=settings, figures=figures, shared=shared)
 
 
 def _warn_of_streaks(figures: Sequence[Figure]) -> None:
@@ -134,7 +163,9 @@ def mr_simulation(*, snr: float | None, repeats: int = 2, **protocol: Any) -> Si
             for part, name in enumerate(done.parts)
         }
         settings = {**asdict(done), "snr": snr, "repeats": repeats, "figures_of_slice": middle}
-        return Simulated(parts=parts, settings=settings, figures=mr_figures(made[middle], done))
+        kept = noise_sigma(volume.voxels, volume.padding)
+        added = float(np.mean([_added_sigma(*part) for part in parts.values()]))
+        return _simulated(parts, settings, mr_figures(made[middle], done), kept=kept, added=added, unit=volume.unit)
 
     return simulate
 
@@ -203,8 +234,16 @@ def _group(series: Series, base: Volume, made: Simulated, part: str, output: Pat
         truth=truth_name,
         noise_sigma=[sigma] * len(names),
         source=description,
-        check=PairCheck(verdict="fit", reason="simulated with independent noise", figures={"sigma": sigma}),
+        check=_check(made.shared if len(names) > 1 else 0.0, sigma),
     )
+
+
+def _check(shared: float, sigma: float) -> PairCheck:
+    figures = {"sigma": sigma, "shared_noise": shared}
+    if shared <= MOST_SHARED:
+        return PairCheck(verdict="fit", reason="simulated with independent noise", figures=figures)
+    reason = f"simulated on a scan whose own noise is {100 * shared:.0f} % of each repeat's variance, in all alike"
+    return PairCheck(verdict="unproven", reason=reason, figures=figures)
 
 
 def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:

@@ -161,19 +161,49 @@ def test_view_splits_are_equally_aliased() -> None:
 def test_a_dose_fraction_adds_the_noise_that_the_dose_has_not(split: str, fraction: float) -> None:
     protocol = replace(PROTOCOL, split=split, kernel="hann")
     scan, where = sinogram(body(), pixel_mm=PIXEL_MM, protocol=protocol), body_of(body())
-    photons = photons_for_dose(fraction, 12.0, scan, protocol, where, repeats=2)
+    photons = photons_for_dose(fraction, 12.0, scan, protocol, where, repeats=2, kept_sigma=7.0)
     done = replace(protocol, photons=photons)
     made = acquire(scan, done, repeats=2, realisations=10, generator=np.random.default_rng(3))
     added = float((made.repeats - made.clean)[:, where].std())
-    assert 12.0**2 + added**2 == pytest.approx(12.0**2 / fraction, rel=0.05)
+    assert 7.0**2 + added**2 == pytest.approx(12.0**2 / fraction, rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", ["hann", "ramp"])
+def test_a_noisy_scan_at_half_its_dose_has_the_noise_of_an_acquisition_at_half_its_photons(kernel: str) -> None:
+    protocol = replace(PROTOCOL, kernel=kernel, photons=2e5)
+    where = body_of(body())
+    clean = sinogram(body(), pixel_mm=PIXEL_MM, protocol=protocol)
+
+    def noise(photons: float, seed: int) -> np.ndarray:
+        made = acquire(clean, replace(protocol, photons=photons), repeats=20, generator=np.random.default_rng(seed))
+        return made.repeats - made.clean
+
+    own, half = float(noise(2e5, 0)[:, where].std()), float(noise(1e5, 1)[:, where].std())
+    totals = []
+    for seed in range(4):
+        noisy = clean.without_noise(protocol) + noise(2e5, 10 + seed)[0]
+        scan = sinogram(noisy, pixel_mm=PIXEL_MM, protocol=protocol)
+        through = scan.without_noise(protocol) - clean_through(clean, protocol)
+        kept = float(through[where].std())
+        photons = photons_for_dose(0.5, own, scan, protocol, where, repeats=2, kept_sigma=kept)
+        made = acquire(scan, replace(protocol, photons=photons), repeats=20, generator=np.random.default_rng(seed))
+        totals.append(float((made.repeats - clean_through(clean, protocol))[:, where].std()))
+    assert np.mean(totals) == pytest.approx(half, rel=0.05)
+    assert kept < 0.8 * own  # which is why it is measured
+
+
+def clean_through(clean: Sinogram, protocol: CtProtocol) -> np.ndarray:
+    """The reconstruction of the clean scan, projected and reconstructed once more."""
+    again = sinogram(clean.without_noise(protocol), pixel_mm=PIXEL_MM, protocol=protocol)
+    return again.without_noise(protocol)
 
 
 def test_a_dose_needs_noise_to_be_told_by() -> None:
     scan = sinogram(body(), pixel_mm=PIXEL_MM, protocol=PROTOCOL)
     with pytest.raises(ValueError, match="Give photons instead"):
-        photons_for_dose(0.5, 0.0, scan, PROTOCOL, body_of(body()), repeats=2)
+        photons_for_dose(0.5, 0.0, scan, PROTOCOL, body_of(body()), repeats=2, kept_sigma=0.0)
     with pytest.raises(ValueError, match="between 0 and 1, found 1"):
-        photons_for_dose(1.0, 12.0, scan, PROTOCOL, body_of(body()), repeats=2)
+        photons_for_dose(1.0, 12.0, scan, PROTOCOL, body_of(body()), repeats=2, kept_sigma=9.0)
 
 
 @pytest.mark.parametrize("electronic_sigma", [0.0, 5.0])

@@ -21,6 +21,7 @@ from medn2n.core.second_views import (
     network_levels,
     subsampled,
 )
+from medn2n.core.step_loss import step_loss
 from medn2n.core.textured_noise import textured_noise
 from medn2n.errors import UsageError
 
@@ -216,3 +217,20 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, object], words:
     pairs = str(changes.pop("pairs"))
     with pytest.raises(UsageError, match=words):
         recipe(pairs, **changes)
+
+
+@pytest.mark.parametrize("objective", ["l2", "balanced_l2"])
+def test_neighbor2neighbor_s_regulariser_weighs_alike_in_both_measures(objective: str) -> None:
+    """Of noise alone, σ² in network units: left as it is the loss is 2σ², and γ = 2 times the regulariser of an answer
+    of zero is 2σ² as well; both over 2σ² with the balanced objective. Without that it would weigh next to nothing."""
+    torch.manual_seed(0)
+    whole = 0.02 * torch.randn(4, 1, 64, 64)
+    places = {"first": torch.zeros(4, 1, 32, 32, dtype=torch.int64), "second": torch.ones(4, 1, 32, 32).long()}
+    pair = {"input": subsampled(whole, places["first"]), "target": subsampled(whole, places["second"])}
+    made = recipe("subsample", objective=objective, subsample={"gamma": 2.0})
+    left = step_loss(torch.nn.Identity(), pair, made, share_done=1.0)
+    zero = torch.nn.Hardtanh(0.0, 1e-12)
+    plain, whole_loss = (
+        step_loss(zero, one, made, share_done=1.0) for one in (pair, {**pair, **places, "whole": whole})
+    )
+    assert float((whole_loss - plain) / left) == pytest.approx(1.0, rel=0.1)
