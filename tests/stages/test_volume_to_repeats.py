@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from medn2n.formats.manifest import read_manifest, verify_files
 from tests.command_line import Call, files_below
@@ -94,7 +95,7 @@ def test_a_dose_follows_from_the_scan_s_own_noise(call: Call, ct: Path) -> None:
     assert own == pytest.approx(12, rel=0.15)
     level = next(figure for figure in series["figures"] if figure["name"] == "noise in the body")
     kept = series["settings"]["own_noise_kept_hu"]  # the second reconstruction took some of it
-    assert 0.3 * own < kept < own
+    assert 0 < kept < 0.5 * own  # of white noise, a soft kernel leaves little
     assert level["expected"] ** 2 + kept**2 == pytest.approx(4 * own**2, rel=0.04)
     assert level["measured"] == pytest.approx(level["expected"], rel=0.1)
     assert series["settings"]["dose"] == 0.25
@@ -102,6 +103,9 @@ def test_a_dose_follows_from_the_scan_s_own_noise(call: Call, ct: Path) -> None:
 
 def test_repeats_of_a_noisy_scan_are_no_proven_pair(call: Call, ct: Path) -> None:
     """Little added to much: what the scan has of its own is in all repeats alike, and the manifest says so."""
+    voxels_of = np.asarray(nibabel.load(ct).dataobj)
+    noise = gaussian_filter(np.random.default_rng(1).normal(size=CT), (1.2, 1.2, 0))
+    stored(ct, np.where(voxels_of > -500, 40 + 12 * noise / noise.std(), -1000.0))
     for dose, verdict in ((0.8, "unproven"), (0.1, "fit")):
         series, (group,) = simulated(call, ct, "ct", "--dose", dose, "--views", 120, "--repeats", 2)
         shared = next(one for one in series["figures"] if one["name"] == "correlation of repeats by it")["measured"]
