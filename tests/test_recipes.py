@@ -119,6 +119,14 @@ def test_every_shipped_recipe_has_a_budget_for_two_cores_and_for_a_gpu() -> None
             assert read_recipe(path, budget.settings).name == read_recipe(path).name
 
 
+@pytest.mark.parametrize("path", sorted(recipes_folder().glob("paper_*.yaml")), ids=lambda path: path.stem)
+def test_the_paper_s_experiments_are_made_smaller_for_two_cores(path: Path) -> None:
+    small, large = (read_recipe(path, read_budget(path, name).settings) for name in ("cpu", "gpu"))
+    assert small.network.arguments["channels"] == 24
+    assert large.network.arguments["channels"] == 48
+    assert small.samples.batch < large.samples.batch
+
+
 def test_a_recipe_s_own_budget(tmp_path: Path) -> None:
     text = (recipes_folder() / "mr_repeats.yaml").read_text()
     own = tmp_path / "own.yaml"

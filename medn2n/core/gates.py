@@ -39,7 +39,7 @@ class Limits:
     signal_share: float = 0.02
     blur: float = 0.12
     spot: float = 8.0
-    weakened: float = 0.12
+    weakened: float = 0.11
     invented: float = 0.15
     noise_left: float = 1.02
     scope: bool = True

@@ -69,24 +69,37 @@ def _pairs(lag: tuple[int, int], side: int) -> npt.NDArray[np.float64]:
     return np.asarray((i[None] - i[:, None] == lag[0]) & (j[None] - j[:, None] == lag[1]), np.float64)
 
 
-def unfit_because(voxels: FloatArray, pairs: str, *, spacing_mm: float) -> str | None:
+def unfit_because(voxels: FloatArray, pairs: str, *, spacing_mm: float, sees_slices: bool = False) -> str | None:
     """Why the noise of (I,J,K) voxels is not what a strategy without repeats asks for, in one sentence with its
-    figures; None where nothing speaks against it. spacing_mm: between slices."""
-    if pairs in ("subsample", "blind_spot"):
-        lag = max(noise.lag1(noise.quiet_blocks(voxels)), key=abs)
-        if abs(lag) > WHITE_LAG1:
-            return (
-                f"the noise of neighbouring pixels correlates {lag:.2f}, {pairs} needs at most {WHITE_LAG1}: it would "
-                "keep the noise. Use real or simulated repeats, or added_noise"
-            )
+    figures; None where nothing speaks against it. spacing_mm: between slices. sees_slices: whether the network sees
+    other slices than the one that it answers for."""
+    found = _not_white(voxels, pairs) if pairs in ("subsample", "blind_spot") else None
     if pairs == "neighbours":
-        return _slices_unfit(voxels, spacing_mm)
+        found = _too_far(voxels, spacing_mm) or _slices_shared(voxels, pairs)
     if pairs == "added_noise" and noise.is_magnitude(voxels):
-        return _not_additive(voxels)
-    return None
+        found = _not_additive(voxels)
+    if found is None and sees_slices and pairs in ("blind_spot", "added_noise") and voxels.shape[2] > 1:
+        return _slices_shared(voxels, pairs)
+    return found
 
 
-def _slices_unfit(voxels: FloatArray, spacing_mm: float) -> str | None:
+def _not_white(voxels: FloatArray, pairs: str) -> str | None:
+    """By the strongest correlation of pixels up to two apart, along rows, columns and between them."""
+    blocks = noise.quiet_blocks(voxels)
+    if not len(blocks.mean):
+        return None
+    lags, covariance = autocovariance(blocks, 2)
+    far = [(float(value / covariance[0]), lag) for lag, value in zip(lags[1:], covariance[1:], strict=True)]
+    correlation, lag = max(far, key=lambda one: abs(one[0]))
+    if covariance[0] <= 0 or abs(correlation) <= WHITE_LAG1:
+        return None
+    return (
+        f"the noise of pixels ({lag[0]}, {lag[1]}) apart correlates {correlation:.2f}, {pairs} needs at most "
+        f"{WHITE_LAG1}: it would keep the noise. Use real or simulated repeats, or added_noise"
+    )
+
+
+def _too_far(voxels: FloatArray, spacing_mm: float) -> str | None:
     if voxels.shape[2] < 2:
         return "it has one slice, neighbours needs at least two"
     if spacing_mm > FAR_SLICES_MM:
@@ -94,12 +107,16 @@ def _slices_unfit(voxels: FloatArray, spacing_mm: float) -> str | None:
             f"its slices are {spacing_mm:.1f} mm apart, neighbours needs at most {FAR_SLICES_MM:g} mm: the next slice "
             "shows other anatomy"
         )
+    return None
+
+
+def _slices_shared(voxels: FloatArray, pairs: str) -> str | None:
     ones, twos = voxels[..., :-1], voxels[..., 1:]
     shared = shared_noise(ones, twos, noise.measured_voxels(ones) & noise.measured_voxels(twos))
     if shared.correlation - 2 * shared.error > SHARED_SLICES:
         return (
-            f"the noise of neighbouring slices correlates {shared.correlation:.2f} ± {shared.error:.2f}, neighbours "
-            f"needs at most {SHARED_SLICES}: they overlap, or were interpolated"
+            f"the noise of neighbouring slices correlates {shared.correlation:.2f} ± {shared.error:.2f}, {pairs} "
+            f"needs at most {SHARED_SLICES} here: they overlap, or were interpolated"
         )
     return None
 

@@ -141,25 +141,32 @@ def load_cases(
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
             cases += _repeats(voxels, affine, group, recipe)
         if recipe.pairs in SINGLE_VIEWS:
-            cases.append(_single(voxels, affine, group, recipe))
+            cases += _single(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
             still = voxels[group.unmoved]
             cases += simulated_cases(still, affine, group.group, recipe, quieten=quieten, device=device)
     return cases
 
 
-def _single(voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe) -> Case:
-    """The case of scans (R,I,J,K) that each serve alone. InputError NOISE_UNFIT where the noise of one is not what the
-    strategy asks for."""
+def _single(
+    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe
+) -> list[Case]:
+    """The case of scans (R,I,J,K) that each serve alone; one each where noise is added, which is a scan's own.
+    InputError NOISE_UNFIT where the noise of one is not what the strategy asks for."""
+    sees_slices = recipe.network.dims == 3 or recipe.network.neighbours > 0
     for number, scan in enumerate(voxels, start=1):
-        reason = unfit_because(scan, recipe.pairs, spacing_mm=float(np.linalg.norm(affine[:3, 2])))
+        spacing_mm = float(np.linalg.norm(affine[:3, 2]))
+        reason = unfit_because(scan, recipe.pairs, spacing_mm=spacing_mm, sees_slices=sees_slices)
         if reason is not None:
             raise InputError("NOISE_UNFIT", f"Group {group.group}, scan {number} of {len(voxels)}: {reason}.")
     case = scaled_case(voxels, None, group.group, recipe)
     if recipe.pairs != "added_noise":
-        return case
-    scale = repeats_scale(voxels, recipe).scale
-    return replace(case, noise=torch.from_numpy(noise_kernel(voxels[0]) / np.float32(scale)))
+        return [case]
+    scale = np.float32(repeats_scale(voxels, recipe).scale)
+    return [
+        replace(case, image=case.image[n : n + 1], noise=torch.from_numpy(noise_kernel(scan) / scale))
+        for n, scan in enumerate(voxels)
+    ]
 
 
 def _repeats(

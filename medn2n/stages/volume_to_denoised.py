@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from medn2n.formats.bundle_dir import OPENVINO, Bundle, read_bundle
 from medn2n.log import logger
 
 FloatArray = npt.NDArray[np.float32]
+
 
 # Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
 # once. A halo is at least the receptive radius of the U-Net: 158 pixels with five levels in 2D, 38 with three in 3D.
@@ -134,7 +136,7 @@ class Denoiser:
         )
         seen = image
         if self.bundle.info.modality == "MR":
-            seen = measured_air(image, untouched, pixel_mm=pixel_mm, generator=np.random.default_rng(0))
+            seen = measured_air(image, untouched, pixel_mm=pixel_mm, generator=_generator(image))
         removed = scale.to_network(seen) - self._answer(scale.to_network(seen))
         removed *= np.float32(scale.scale)
         if rician_sigma is not None:
@@ -156,7 +158,7 @@ class Denoiser:
         if self.bundle.info.recipe.get("pairs") != "added_noise":
             return self._run_both_ways(image)
         added = AddedNoise.model_validate(self.bundle.info.recipe["added_noise"])
-        kernel, generator = noise_kernel(image), np.random.default_rng(0)
+        kernel, generator = noise_kernel(image), _generator(image)
         total = np.zeros_like(image)
         for _ in range(added.draws):
             noise = textured_noise(kernel, image.transpose(2, 0, 1).shape, generator).transpose(1, 2, 0)
@@ -223,3 +225,8 @@ def _check_magnitude(volume: Volume) -> None:
             "NOT_MAGNITUDE",
             "This scan has negative values, so it is no magnitude image. Denoise it with --rician keep.",
         )
+
+
+def _generator(image: FloatArray) -> np.random.Generator:
+    """Of the image itself: the same scan always gives the same copy, and no two scans or frames share a draw."""
+    return np.random.default_rng(zlib.crc32(np.ascontiguousarray(image).tobytes()))

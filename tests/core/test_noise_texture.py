@@ -66,3 +66,24 @@ def test_noise_of_dark_magnitudes_is_not_additive() -> None:
         signal = np.where(body(0.0) > 0, level, 0.0)
         scan = np.hypot(signal + rng.normal(0, 30, SHAPE), rng.normal(0, 30, SHAPE)).astype(np.float32)
         assert (unfit_because(scan, "added_noise", spacing_mm=2.0) is None) is fits
+
+
+@pytest.mark.parametrize("pairs", ["subsample", "blind_spot"])
+@pytest.mark.parametrize("step", [(2, 0), (1, 1)])
+def test_noise_that_skips_a_pixel_is_not_white(pairs: str, step: tuple[int, int]) -> None:
+    white = np.random.default_rng(3).normal(size=SHAPE)
+    noise = (white + np.roll(white, step, (0, 1))) / np.sqrt(2)
+    scan = (body(0.0) + 30 * noise).astype(np.float32)
+    reason = unfit_because(scan, pairs, spacing_mm=2.0)
+    assert reason is not None
+    assert f"({step[0]}, {step[1]}) apart" in reason
+
+
+@pytest.mark.parametrize("pairs", ["added_noise", "blind_spot"])
+def test_slices_that_share_noise_are_refused_where_the_network_sees_them(pairs: str) -> None:
+    shared = body(30.0, (0, 0, 0.7))
+    assert unfit_because(shared, pairs, spacing_mm=2.0) is None
+    reason = unfit_because(shared, pairs, spacing_mm=2.0, sees_slices=True)
+    assert reason is not None
+    assert "neighbouring slices" in reason
+    assert unfit_because(body(30.0), pairs, spacing_mm=2.0, sees_slices=True) is None
