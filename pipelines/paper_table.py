@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-# PSNR in dB (Lehtinen et al. 2018): Table 1, averages over Kodak, BSD300 and Set14 (Gaussian: a RED30 network, which the
-# U-Net stays about 0.2 dB below, §3.1); Figures 3 and 4, one picture; §3.4.
+# PSNR in dB (Lehtinen et al. 2018): Table 1, averages over Kodak, BSD300 and Set14 (Gaussian: a RED30 network, which
+# the U-Net stays about 0.2 dB below, §3.1); Figures 3 and 4, one picture; §3.4.
 PAPER = {
     "gaussian": {"clean": 31.63, "noisy": 31.61, "BM3D": 30.89},
     "impulse": {"input": 8.89, "clean": 28.86, "noisy, L0": 28.43, "noisy, L1": 16.36, "noisy, L2": 13.02},

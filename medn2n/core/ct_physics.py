@@ -85,7 +85,8 @@ def beam_for(protocol: CtProtocol, *, side: int, pixel_mm: float) -> Beam:
 
 
 def pad_to_square(slice_hu: FloatArray) -> tuple[FloatArray, tuple[slice, slice]]:
-    """The slice centred in a square of air that holds its circumscribed circle's content, and where it lies."""
+    """The slice centred in a square of air as wide as its longer side, and where it lies. What lies outside the circle
+    inscribed in that square is not seen by all views."""
     rows, columns = slice_hu.shape
     side = max(rows, columns)
     side += side % 2

@@ -85,7 +85,7 @@ def test_the_noise_of_each_scan_is_judged(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(scan.astype(np.float32), np.eye(4)), tmp_path / "s.nii.gz")
     group = Group(group="g", subject="s", modality="MR", image=["s.nii.gz"])
     for pairs in ("subsample", "blind_spot"):
-        with pytest.raises(InputError, match="Group g, scan 1 of 1: the noise of pixels (1, 0) apart") as refused:
+        with pytest.raises(InputError, match=r"Group g, scan 1 of 1: the noise of pixels \(1, 0\) apart") as refused:
             load_cases([group], tmp_path, of(pairs))
         assert refused.value.code == "NOISE_UNFIT"
         assert refused.value.exit_code == 3
