@@ -184,7 +184,7 @@ def _percent(values: Sequence[bool]) -> str:
 def gate_benchmark_table(result: GateBenchmark) -> str:
     """One line a fault and size: scans, how many fail, how many would by limits chosen on other scans, and for each
     gate how many it fails, with the area under its ROC (against faithful copies) in brackets; then how many scans the
-    scope guard calls unlike the training's."""
+    scope guard calls unlike the training's. Between the two, points of each gate's ROC."""
     from medn2n.core.gate_faults import SIZES
     from medn2n.core.gates import GATES
     from medn2n.gate_benchmark import area_under_roc, held_out_rates
@@ -205,4 +205,17 @@ def gate_benchmark_table(result: GateBenchmark) -> str:
     for change in dict.fromkeys(case.change for case in result.scopes):
         told = [bool(case.outside) for case in result.scopes if case.change == change]
         scopes.append((change, str(len(told)), _percent(told)))
-    return f"{aligned(rows, right=range(1, len(rows[0])))}\n\n{aligned(scopes, right=(1, 2))}\nSeed {result.seed}."
+    tables = (aligned(rows, right=range(1, len(rows[0]))), _roc_table(result), aligned(scopes, right=(1, 2)))
+    return "\n\n".join(tables) + f"\nSeed {result.seed}."
+
+
+def _roc_table(result: GateBenchmark) -> str:
+    """One line a gate: faithful copies / least faults beyond multiples of its limit, in per cent."""
+    from medn2n.gate_benchmark import MULTIPLES, MUST_CATCH, roc_points
+
+    rows = [("faithful / fault beyond, %", "least fault", *(f"limit × {one:g}" for one in MULTIPLES))]
+    for gate, faults in MUST_CATCH.items():
+        points = roc_points(result.cases, gate)
+        least = " or ".join(f"{fault} {size:g}" for fault, size in faults)
+        rows.append((gate, least, *(f"{100 * false:.0f} / {100 * true:.0f}" for _, false, true in points)))
+    return aligned([row for row in rows if len(row) == len(rows[0])], right=range(2, len(rows[0])))

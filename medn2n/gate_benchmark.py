@@ -29,6 +29,7 @@ from medn2n.stages.volume_to_denoised import Denoiser
 Kind = tuple[FaultName, float]  # with its size
 SLICES = 4
 FEWEST_SCANS = 4
+MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # of a limit
 MUST_CATCH: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
     {
         "numbers": (("shift", 2.0),),
@@ -156,6 +157,19 @@ def area_under_roc(cases: Sequence[GateCase], gate: str, fault: FaultName, size:
         return float("nan")
     more = (faulty[:, None] > faithful).mean() + 0.5 * (faulty[:, None] == faithful).mean()
     return float(more)
+
+
+def roc_points(cases: Sequence[GateCase], gate: str) -> list[tuple[float, float, float]]:
+    """(multiple of the shipped limit, share of faithful copies beyond it, share of the least faults beyond it) at
+    `MULTIPLES`: the gate's ROC, of those cases in which it could be measured. Empty where there are none."""
+    shares = []
+    for kinds in ((("none", 0.0),), MUST_CATCH[gate]):
+        excess = np.array([case.excess[gate] for case in cases if (case.fault, case.size) in kinds])
+        excess = excess[np.isfinite(excess)]
+        if not len(excess):
+            return []
+        shares.append([float((excess > one).mean()) for one in MULTIPLES])
+    return list(zip(MULTIPLES, *shares, strict=True))
 
 
 def held_out_rates(cases: Sequence[GateCase], *, halves: int = 100, seed: int = 0) -> dict[Kind, float]:

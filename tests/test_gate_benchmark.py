@@ -11,7 +11,15 @@ from scipy.ndimage import gaussian_filter
 
 from medn2n.benchmark_tables import gate_benchmark_table
 from medn2n.core.gates import GATES
-from medn2n.gate_benchmark import GateCase, area_under_roc, benchmark_gates, chosen_limits, held_out_rates
+from medn2n.gate_benchmark import (
+    MULTIPLES,
+    GateCase,
+    area_under_roc,
+    benchmark_gates,
+    chosen_limits,
+    held_out_rates,
+    roc_points,
+)
 
 NOTHING = dict.fromkeys(GATES, float("nan"))
 
@@ -51,6 +59,15 @@ def test_the_area_under_the_roc_counts_pairs() -> None:
     cases += [case(n, "lesion added", 40, spots=value) for n, value in enumerate((1.0, 3.0))]
     assert area_under_roc(cases, "spots", "lesion added", 40) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
     assert np.isnan(area_under_roc(cases, "numbers", "lesion added", 40))
+
+
+def test_points_of_the_roc_are_shares_beyond_multiples_of_the_limit() -> None:
+    cases = [case(n, "none", 0, weakening=value) for n, value in enumerate((0.1, 0.6, float("nan")))]
+    cases += [case(n, "over-smoothed", 4, weakening=value) for n, value in enumerate((0.9, 5.0))]
+    found = {multiple: (false, true) for multiple, false, true in roc_points(cases, "weakening")}
+    assert tuple(found) == MULTIPLES
+    assert (found[0.25], found[0.75], found[1.0], found[3.0]) == ((0.5, 1), (0, 1), (0, 0.5), (0, 0.5))
+    assert roc_points(cases, "spots") == []
 
 
 def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
