@@ -45,8 +45,10 @@ class SlicePair:
     unit: str = ""
 
 
-def slice_pairs(before: Volume, after: Volume, *, number: int = 1, edge: int = 512) -> tuple[SlicePair, ...]:
-    """`number` slices spread over the middle half of the scan, before and after, ready to be shown.
+def slice_pairs(
+    before: Volume, after: Volume, *, number: int = 1, edge: int = 512, only: int | None = None
+) -> tuple[SlicePair, ...]:
+    """`number` slices spread over the middle half of the scan, or slice `only`, before and after, ready to be shown.
 
     The slices are the acquired ones (axis K), at most `edge` pixels high or wide (block means where they are
     larger). A 4D scan shows its first frame. The window is the soft-tissue one for HU, else 0 (or the 1st
@@ -60,7 +62,7 @@ def slice_pairs(before: Volume, after: Volume, *, number: int = 1, edge: int = 5
         sorted({round(float(x)) for x in np.linspace(0.25, 0.75, number) * (count - 1)}) if number > 1 else [count // 2]
     )
     pairs = []
-    for index in chosen:
+    for index in chosen if only is None else [only]:
         one, aspect, plane = oriented(first[..., index], before.affine)
         other, _, _ = oriented(second[..., index], before.affine)
         pairs.append(

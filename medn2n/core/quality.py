@@ -42,13 +42,15 @@ class Trials:
 class Quality:
     """figures, their intervals (95 %), and gates, as `Score` holds them. curves: "noise_power_before" and
     "noise_power_after" (1/mm; HU²·mm²), "removed" and "removed_noise" (1/mm; unit² a coefficient). uncertainty: (I,J,K)
-    in the scan's unit, None without a repeat."""
+    in the scan's unit; shared: (I,J,K), what two removals have in common (`residuals.region_map`); None without a
+    repeat."""
 
     figures: dict[str, float]
     intervals: dict[str, Interval]
     gates: tuple[Gate, ...]
     curves: dict[str, Curve]
     uncertainty: npt.NDArray[np.float64] | None
+    shared: npt.NDArray[np.float64] | None
 
 
 def trials(scans: Sequence[Volume], generator: np.random.Generator) -> Trials:
@@ -99,6 +101,7 @@ def quality(
         gates=tuple(gates),
         curves=noise_spectra(before, after) | ({} if found is None else _removed(found)),
         uncertainty=None if found is None else found.uncertainty,
+        shared=None if found is None else found.shared,
     )
 
 

@@ -24,7 +24,7 @@ from medn2n.core.evaluation import truth_scale
 from medn2n.core.noise import body_mask
 from medn2n.core.noise_power import NoisePower, power_of_repeats
 from medn2n.core.repeat_error import RepeatError, error_from_repeats, error_from_three_repeats
-from medn2n.core.residuals import Band, removed_spectrum, residual_anatomy, uncertainty_map
+from medn2n.core.residuals import Band, region_map, removed_spectrum, residual_anatomy, uncertainty_map
 from medn2n.core.volume import Volume
 
 Interval = tuple[float, float]
@@ -37,7 +37,7 @@ FEWEST_SQUARES = 8
 class RepeatFigures:
     """figures, and intervals of 95 %. bands: spectrum of what was removed. power_before, power_after: noise power
     spectra from what differs between the repeats, None where no square fits. uncertainty: (I,J,K) in the scan's unit.
-    """
+    shared: (I,J,K), what two removals have in common, by region (`residuals.region_map`)."""
 
     figures: dict[str, float]
     intervals: dict[str, Interval]
@@ -45,6 +45,7 @@ class RepeatFigures:
     power_before: NoisePower | None
     power_after: NoisePower | None
     uncertainty: npt.NDArray[np.float64]
+    shared: npt.NDArray[np.float64]
 
 
 def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_second: Volume) -> RepeatFigures:
@@ -82,6 +83,7 @@ def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_sec
         power_before=_power(first, second, mask),
         power_after=_power(denoised_first, denoised_second, mask),
         uncertainty=uncertainty,
+        shared=region_map(anatomy, mask.shape),
     )
 
 

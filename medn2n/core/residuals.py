@@ -78,6 +78,16 @@ class ResidualAnatomy:
         return bool((self.correlations > self.threshold).any())
 
 
+def region_map(found: ResidualAnatomy, shape: tuple[int, ...]) -> Float:
+    """(I,J,K): in each region its correlation over its threshold, so that more than 1 is beyond what noise gives; 0
+    where the two residuals share nothing, or nothing was measured."""
+    made = np.zeros(shape)
+    for (i, j, k), value, limit in zip(found.regions, found.correlations, found.threshold, strict=True):
+        di, dj, dk = found.region
+        made[i : i + di, j : j + dj, k : k + dk] = max(float(value / limit), 0.0)
+    return made
+
+
 def removed_spectrum(
     first: Array,
     second: Array,

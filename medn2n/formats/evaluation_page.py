@@ -62,7 +62,8 @@ _MEANING: dict[Question, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """Slices of one group before and after one method. group: keyed id. uncertainty: a slice of the scan, and how it
-    differs from repeat to repeat after the method; None without a repeat."""
+    differs from repeat to repeat after the method; shared: one, and what two removals have in common there. None
+    without a repeat."""
 
     method: str
     modality: str
@@ -70,6 +71,7 @@ class Example:
     group: str
     pairs: tuple[SlicePair, ...]
     uncertainty: SlicePair | None = None
+    shared: SlicePair | None = None
 
 
 def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Example]) -> int:

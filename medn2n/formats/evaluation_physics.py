@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medn2n.core.display import SlicePair
 from medn2n.core.lesion_trial import ROSE
 from medn2n.core.scores import NOISY, Evaluation, Question, Score, Summary
 from medn2n.formats.evaluation_tables import label, measured
@@ -161,20 +162,28 @@ def _repeats(
         lines=removed, x_name="frequency (1/mm)", y_name="power (unit²)",
         caption=f"Power of what was removed from scan {scores[0].group}, beside the noise's: none should lie above it.",
     )  # fmt: skip
-    shown = [_uncertainty(one) for one in pictures if one.uncertainty is not None and one.method != NOISY]
-    blocks = (Text(paragraphs=(text,)), table, *((chart,) if removed else ()), *shown)
+    maps = [_map(one, *shown) for one in pictures if one.method != NOISY for shown in _maps(one)]
+    blocks = (Text(paragraphs=(text,)), table, *((chart,) if removed else ()), *maps)
     return Section(title=f"{title}: was anything but noise removed?", blocks=blocks)
 
 
-def _uncertainty(example: Example) -> Comparison:
-    pair = example.uncertainty
-    assert pair is not None
-    top = float(np.percentile(pair.after, 99)) or 1.0
+def _maps(example: Example) -> list[tuple[SlicePair, str, float]]:
+    """A slice beside its map, what the map shows, and its white."""
+    found: list[tuple[SlicePair, str, float]] = []
+    if example.uncertainty is not None:
+        top = float(np.percentile(example.uncertainty.after, 99)) or 1.0
+        found.append((example.uncertainty, "uncertainty", top))
+    if example.shared is not None:
+        found.append((example.shared, "shared by two removals (white: beyond chance)", 1.0))
+    return found
+
+
+def _map(example: Example, pair: SlicePair, what: str, top: float) -> Comparison:
     pictures = (
         Picture(pixels=pair.before, window=pair.window, label="scan", aspect=pair.aspect),
-        Picture(pixels=pair.after, window=(0.0, top), label="uncertainty", aspect=pair.aspect),
+        Picture(pixels=pair.after, window=(0.0, top), label=what, aspect=pair.aspect),
     )
-    caption = f"Uncertainty of {label(example.method)} on scan {example.group}."
+    caption = f"{what.capitalize()}: {label(example.method)} on scan {example.group}."
     return Comparison(frames=(Frame(pictures=pictures, label=pair.label),), caption=caption)
 
 

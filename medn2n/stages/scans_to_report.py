@@ -15,9 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from medn2n.core.classical import Filter, filter_volume
-from medn2n.core.display import slice_pairs
+from medn2n.core.display import SlicePair, slice_pairs
 from medn2n.core.evaluation import figures_alone, figures_with_truth, truth_scale
 from medn2n.core.gates import Limits, gates
 from medn2n.core.packaged_filters import BASELINES
@@ -197,16 +198,24 @@ def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials
         gates=(*gates(proof, limits), *found.gates),
         curves=found.curves,
     )
-    uncertain = found.uncertainty
     example = Example(
         method=name,
         modality=modality,
         question=case.question,
         group=case.group.group,
         pairs=slice_pairs(first, denoised, number=3),
-        uncertainty=None if uncertain is None else slice_pairs(first, first.with_voxels(uncertain))[0],
+        uncertainty=_shown(first, found.uncertainty),
+        shared=_shown(first, found.shared, worst=True),
     )
     return score, example
+
+
+def _shown(scan: Volume, voxels: npt.NDArray[np.float64] | None, *, worst: bool = False) -> SlicePair | None:
+    """A slice of the scan and of a map of it: the middle one, or where the map is highest."""
+    if voxels is None:
+        return None
+    k = int(np.argmax(voxels.max(axis=(0, 1)))) if worst else voxels.shape[2] // 2
+    return slice_pairs(scan, scan.with_voxels(voxels), only=k)[0]
 
 
 def _methods(denoisers: Mapping[str, Denoise], tuning: Tuning) -> dict[str, Denoise]:

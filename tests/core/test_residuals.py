@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from medn2n.core.error_trials import ramp_noise
-from medn2n.core.residuals import ALARMS, removed_spectrum, residual_anatomy, uncertainty_map
+from medn2n.core.residuals import ALARMS, region_map, removed_spectrum, residual_anatomy, uncertainty_map
 
 SHAPE, SPACING, SIGMA = (96, 96, 4), (1.5, 1.5, 4.0), 10.0
 BODY = np.zeros(SHAPE, dtype=bool)
@@ -119,3 +119,17 @@ def test_the_uncertainty_map_shows_variance_and_no_bias() -> None:
     assert np.sqrt(np.mean(found[8:40] ** 2)) == pytest.approx(left, rel=0.1)
     assert np.sqrt(np.mean(found[56:-8] ** 2)) == pytest.approx(3 * left, rel=0.1)
     np.testing.assert_array_equal(uncertainty_map(0 * a, 0 * b), 0)  # everything lost, and nothing to be seen
+
+
+def test_the_map_of_regions_shows_where_both_removals_took_the_same() -> None:
+    rng = np.random.default_rng(0)
+    shape = (96, 96, 4)
+    i, j, _ = np.indices(shape)
+    organ = 60.0 * (np.hypot(i - 30, j - 60) < 8)
+    first, second = (organ + rng.normal(0, 10, shape) for _ in range(2))
+    without = np.zeros(shape)  # both answers lack the organ
+    found = residual_anatomy(first, second, without, without, where=np.ones(shape, bool), spacing_mm=(1.0, 1.0, 3.0))
+    shown = region_map(found, shape)
+    assert shown.shape == shape
+    assert shown[30, 60].max() > 1
+    assert np.mean(shown[60:] > 1) < 0.1
