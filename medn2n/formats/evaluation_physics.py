@@ -174,7 +174,8 @@ def _maps(example: Example) -> list[tuple[SlicePair, str, float]]:
         top = float(np.percentile(example.uncertainty.after, 99)) or 1.0
         found.append((example.uncertainty, "uncertainty", top))
     if example.shared is not None:
-        found.append((example.shared, "shared by two removals (white: beyond chance)", 1.0))
+        top = max(1.0, float(np.percentile(example.shared.after, 99)))
+        found.append((example.shared, "shared by two removals (beyond 1 it is not chance)", top))
     return found
 
 

@@ -90,7 +90,7 @@ def test_the_page_says_it_in_plain_words_and_figures(output: Path) -> None:
         "Model soft, CT with repeats: noise down", "CT with repeats: are lesions kept?", "of their contrast, 0 of",
         "CT with repeats: is a faint disc still found?", "CT alone: is a faint disc still found?",
         "Not measured: too little even area", "CT with repeats: how coarse is the noise that is left?",
-        "CT with repeats: was anything but noise removed?", "Uncertainty of Model soft on scan phantom",
+        "CT with repeats: was anything but noise removed?", "Uncertainty: Model soft on scan phantom",
         "Detectability", "noise power (HU²·mm²)",
     ):  # fmt: skip
         assert words in page, words
