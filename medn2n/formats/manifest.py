@@ -109,7 +109,8 @@ class Group(_Strict):
     (simulation). subject: keyed id; no subject is in two splits. sha256: one a file named by `image`, in the same
     order. noise_sigma: known noise level of each scan in its unit, where it was simulated. corrections: one for each
     scan, in the same order, the reference's being the identity; empty where there is nothing to correct. acquisition:
-    of the first scan; None where nobody looked.
+    of the first scan; None where nobody looked. objective: the only one under which what differs between the scans
+    averages out, "" where a mean does.
     """
 
     group: str
@@ -124,6 +125,7 @@ class Group(_Strict):
     check: PairCheck = PairCheck(verdict="unchecked")
     corrections: list[Correction] = Field(default_factory=list)
     acquisition: Acquisition | None = None
+    objective: str = ""
 
     @property
     def unmoved(self) -> list[int]:

@@ -27,8 +27,9 @@ from medn2n.log import keyed_id, logger
 FloatArray = npt.NDArray[np.float32]
 CT_LEVELS = Levels(black=-1000.0, white=1000.0)
 # What a mean over such targets is not the clean image for, and what learns from them all the same.
-OBJECTIVES = {
-    "bernoulli": "objective masked_l2, with the masks valid-N beside the repeats",
+OBJECTIVES = {"bernoulli": "masked_l2", "impulse": "annealed_l0", "text": "l1", "watermark": "l1", "rician": ""}
+NEEDS = {
+    "bernoulli": "the masks valid-N beside the repeats: train on the clean pictures instead, as paper_bernoulli does",
     "impulse": "objective annealed_l0",
     "text": "objective l1",
     "watermark": "objective l1, and marks that cover less than half of any place over the repeats",
@@ -93,6 +94,7 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
         noise_sigma=[] if plan.kind in OBJECTIVES else [_rms(one, truth) for one in made],
         source=plan.description,
         check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth)),
+        objective=OBJECTIVES.get(plan.kind, ""),
     )
 
 
@@ -117,7 +119,7 @@ def _write(output: Path, name: str, truth: Volume, image: FloatArray) -> str:
 
 
 def _reason(kind: str) -> str:
-    needs = f"; training needs {OBJECTIVES[kind]}" if kind in OBJECTIVES else ""
+    needs = f"; training needs {NEEDS[kind]}" if kind in NEEDS else ""
     return f"corrupted independently ({kind}){needs}"
 
 

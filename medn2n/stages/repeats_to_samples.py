@@ -139,6 +139,7 @@ def load_cases(
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
         affine = np.asarray(image.affine)
         if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
+            _check_objective(group, recipe)
             cases += _repeats(voxels, affine, group, recipe)
         if recipe.pairs in SINGLE_VIEWS:
             cases += _single(voxels, affine, group, recipe)
@@ -146,6 +147,18 @@ def load_cases(
             still = voxels[group.unmoved]
             cases += simulated_cases(still, affine, group.group, recipe, quieten=quieten, device=device)
     return cases
+
+
+def _check_objective(group: Group, recipe: Recipe) -> None:
+    """InputError OTHER_OBJECTIVE for repeats whose mean is not the clean image, unless the recipe learns what is."""
+    if group.objective == "masked_l2":
+        raise InputError("OTHER_OBJECTIVE", f"Group {group.group}: its repeats were {group.check.reason}.")
+    if group.objective and recipe.objective != group.objective:
+        raise InputError(
+            "OTHER_OBJECTIVE",
+            f"Group {group.group}: its repeats were {group.check.reason}, and the recipe has objective "
+            f"{recipe.objective}, which would learn something else. Set objective={group.objective}.",
+        )
 
 
 def _single(

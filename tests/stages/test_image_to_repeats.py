@@ -9,10 +9,13 @@ import pytest
 from monai.data import load_decathlon_datalist
 from monai.transforms import LoadImaged
 
+from medn2n.config import parse_recipe
 from medn2n.core.corruption import Gaussian, corrupt
+from medn2n.errors import InputError
 from medn2n.formats.manifest import Group, read_manifest, verify_files
 from medn2n.formats.monai_reader import ScanReader
 from medn2n.formats.scan import load
+from medn2n.stages.repeats_to_samples import load_cases
 from tests import build, built_photos
 from tests.command_line import Call
 
@@ -78,7 +81,7 @@ def test_bernoulli_masks_lie_beside(photos: Path, tmp_path: Path, call: Call) ->
     for group in groups(tmp_path / "out"):
         truth = load(tmp_path / "out" / str(group.truth)).voxels
         assert not group.noise_sigma
-        assert "masked_l2" in group.check.reason
+        assert (group.objective, "paper_bernoulli" in group.check.reason) == ("masked_l2", True)
         for n, name in enumerate(group.image, start=1):
             kept = load(tmp_path / "out" / group.group / f"valid-{n}.tiff").voxels
             assert 0.3 < 1 - kept.mean() < 0.65
@@ -164,3 +167,26 @@ def test_a_draw_is_that_of_the_library() -> None:
     first = corrupt(image, Gaussian(sigma=(3, 3)), np.random.default_rng(7), colour=True)
     again = corrupt(image, Gaussian(sigma=(3, 3)), np.random.default_rng(7), colour=True)
     np.testing.assert_array_equal(first.image, again.image)
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective", "refused"),
+    [("text", "l2", True), ("text", "l1", False), ("impulse", "l1", True), ("bernoulli", "masked_l2", True),
+     ("gaussian", "l2", False)],
+)  # fmt: skip
+def test_repeats_whose_mean_is_not_the_picture_ask_for_their_objective(
+    kind: str, objective: str, refused: bool, photos: Path, tmp_path: Path, call: Call
+) -> None:
+    out = tmp_path / "out"
+    assert call("simulate", "corrupt", photos, "-o", out, "--kind", kind).code == 0
+    grey = [group for group in groups(out) if load(out / group.image[0]).voxels.shape[2] == 1]
+    made = parse_recipe(
+        {"name": "t", "modality": "PHOTO", "pairs": "repeats", "objective": objective,
+         "scaling": {"kind": "fixed", "offset": 127.5, "scale": 255.0}, "samples": {"patch": 32}}
+    )  # fmt: skip
+    if not refused:
+        assert len(load_cases(grey, out, made)) == 1
+        return
+    with pytest.raises(InputError, match=f"Group .*{kind}") as found:
+        load_cases(grey, out, made)
+    assert found.value.code == "OTHER_OBJECTIVE"
