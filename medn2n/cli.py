@@ -230,7 +230,7 @@ def evaluate(
     )  # fmt: skip
     print(evaluation_table(result))
     print(f"{result.report}")
-    raise typer.Exit(5 if result.beyond_limits else 0)
+    raise typer.Exit(3 if result.refused else 5 if result.beyond_limits else 0)
 
 
 @app.command()

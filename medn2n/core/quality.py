@@ -91,9 +91,8 @@ def quality(
             figures |= {"auc_before": change.before, "auc_after": change.after, "auc_change": change.change}
             intervals["auc_change"] = change.interval
         gates.append(_detectability(change, limits.auc_loss, TOO_LITTLE if asked else ELSEWHERE))
-    before, after = (
-        (proof.power_before, proof.power_after) if found is None else (found.power_before, found.power_after)
-    )
+    measured = proof if found is None else found
+    before, after = measured.power_before, measured.power_after
     figures |= _grain(before, after)
     return Quality(
         figures=figures,

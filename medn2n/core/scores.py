@@ -99,7 +99,8 @@ class Tuning:
 class Evaluation:
     """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
     summaries: one a (modality, question, method); patients: the same, patient by patient; tuning: by modality. seed: of
-    the resampling. left_out: baselines whose package is not installed. report: where its page was written, in the
+    the resampling. left_out: baselines whose package is not installed. refused: one sentence for each
+    group that could not be judged. report: where its page was written, in the
     caller's words."""
 
     manifest_sha256: str
@@ -111,6 +112,7 @@ class Evaluation:
     tuning: Mapping[str, Tuning]
     patients: tuple[PatientMean, ...] = ()
     left_out: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     report: str = ""
 
     @property

@@ -62,6 +62,8 @@ def load_case(group: Group, root: Path, load: Load) -> Case:
             f"{' and '.join(map(str, sorted(shapes)))}. "
             "Name single frames of a 4D file with #frame=N, and only repeats on one grid.",
         )
+    if scans[0].padding is not None and scans[0].padding.all():
+        raise InputError("NO_VOXELS", f"Group {group.group}: its scan is nothing but padding.")
     return Case(group=group, question=question, scans=scans, truth=truth)
 
 

@@ -39,6 +39,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         "split": result.split,
         "seed": result.seed,
         "models": result.models,
+        "refused": result.refused,
         "tuning": tuning,
         "left_out": result.left_out,
         "summary": summaries,

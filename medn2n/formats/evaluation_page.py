@@ -90,6 +90,8 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
     summary = [_sentence(result, modality, question) for modality, question in kinds]
     summary += [physics_sentence(result, one) for one in result.summaries if one.method in result.models]
     summary += [line for line in (gates_sentence(result, model) for model in result.models) if line]
+    if result.refused:
+        summary.append(f"{len(result.refused)} of the groups could not be judged: {' '.join(result.refused)}")
     if result.split == "training":
         summary.append("These scans are the manifest's training split: a model that learned from them looks too good.")
     return write_page(

@@ -28,7 +28,7 @@ from medn2n.core.scores import NOISY, Evaluation, Question, Score, Tuning, patie
 from medn2n.core.tuning import tune, tuning_case
 from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
-from medn2n.errors import UsageError
+from medn2n.errors import InputError, UsageError
 from medn2n.formats.denoise_page import DenoisedSeries, write_denoise_page
 from medn2n.formats.evaluation_case import Case, CopiesFolder, Load, load_case, load_scan, question_of, stored_copies
 from medn2n.formats.evaluation_files import write_evaluation_files
@@ -67,7 +67,7 @@ def evaluate(
     kinds = sorted({group.modality for group in groups})
     tuning: dict[str, Tuning] = {one: _tuned(manifest, split, one, filters, root, load) for one in kinds}
     methods = {modality: _methods(denoisers, tuned) for modality, tuned in tuning.items()}
-    scores, examples = _score_groups(groups, methods, copies, root, load, limits or Limits(), progress)
+    scores, examples, refused = _score_groups(groups, methods, copies, root, load, limits or Limits(), progress)
     result = Evaluation(
         manifest_sha256=manifest_hash(manifest),
         split=split,
@@ -76,10 +76,9 @@ def evaluate(
         scores=tuple(scores),
         summaries=summarise(scores, np.random.default_rng(SEED)),
         patients=patient_means(scores),
-        tuning=tuning,
-        left_out=left_out,
+        tuning=tuning, left_out=left_out, refused=refused,
         report=str(output / "report.html"),
-    )
+    )  # fmt: skip
     _write(result, examples, output)
     return result
 
@@ -138,20 +137,28 @@ def _score_groups(
     load: Load,
     limits: Limits,
     progress: Callable[[str], None],
-) -> tuple[list[Score], list[Example]]:
-    """Every method on every group, and pictures of the first group of each modality and question. methods: by
-    modality."""
+) -> tuple[list[Score], list[Example], tuple[str, ...]]:
+    """Every method on every group, pictures of the first group of each modality and question, and why groups could not
+    be judged: one that cannot does not cost the others. methods: by modality."""
     folders = {name: CopiesFolder.of(folder, groups) for name, folder in copies.items()}
     scores: list[Score] = []
     examples: dict[tuple[str, Question], list[Example]] = {}
+    refused: list[InputError] = []
     for number, group in enumerate(groups, start=1):
-        case = load_case(group, root, load)
-        made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in folders.items()}
-        found, pictures = _score_case(case, methods[group.modality], made_elsewhere, limits)
+        try:
+            case = load_case(group, root, load)
+            made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in folders.items()}
+            found, pictures = _score_case(case, methods[group.modality], made_elsewhere, limits)
+        except InputError as error:
+            refused.append(error)
+            progress(f"Not judged, {number} of {len(groups)}: {error}")
+            continue
         scores += found
         examples.setdefault((group.modality, case.question), pictures)
         progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
-    return scores, [one for pictures in examples.values() for one in pictures]
+    if not scores:
+        raise refused[0]
+    return scores, [one for pictures in examples.values() for one in pictures], tuple(map(str, refused))
 
 
 def _score_case(

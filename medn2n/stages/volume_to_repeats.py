@@ -86,14 +86,10 @@ def ct_simulation(
         kept = ct_figures.own_noise_kept(own, volume.voxels[:, :, middle], scans[middle].without_noise(asked))
         done = asked
         if dose is not None:
-            photons = ct_figures.photons_for_dose(
-                dose, own, scans[middle], asked, body, repeats=repeats, kept_sigma=kept
-            )
-            done = replace(asked, photons=photons)
-        made = [
-            ct_physics.acquire(scan, done, repeats=repeats, realisations=realisations, generator=generator)
-            for scan in scans
-        ]
+            told = ct_figures.photons_for_dose(dose, own, scans[middle], asked, body, repeats=repeats, kept_sigma=kept)
+            done = replace(asked, photons=told)
+        draws: dict[str, Any] = {"repeats": repeats, "realisations": realisations, "generator": generator}
+        made = [ct_physics.acquire(scan, done, **draws) for scan in scans]
         figures = ct_figures.ct_figures(scans[middle], done, made[middle], body, repeats=repeats)
         _warn_of_streaks(figures)
         settings = {"dose": dose, "own_noise_hu": own, "repeats": repeats, "realisations": realisations, **asdict(done)}

@@ -105,13 +105,18 @@ def test_copies_score_as_the_method_that_made_them(scans: Manifest, tmp_path: Pa
 def test_a_copy_that_is_missing_or_lies_elsewhere_is_refused(scans: Manifest, tmp_path: Path) -> None:
     folder = copied(tmp_path, "copies")
     store(folder / "b/two.nii", body(), np.diag([-0.9, -0.9, 2.5, 1.0]))
-    with pytest.raises(InputError, match=r"g-b, scan 2: .*elsewhere") as moved:
-        judged(scans, tmp_path, copies={"vendor": folder})
-    assert moved.value.code == "COPY_DIFFERS"
+    result = judged(scans, tmp_path, copies={"vendor": folder})
+    (moved,) = result.refused  # which costs the other group nothing
+    assert "g-b, scan 2" in moved
+    assert "elsewhere" in moved
+    assert {score.group for score in result.scores} == {"g-a"}
+    assert moved in evaluation_table(result)
+    assert moved in (tmp_path / "out/report.html").read_text()
+    assert json.loads((tmp_path / "out/results.json").read_text())["refused"] == [moved]
     store(folder / "b/two.nii", body()[..., :3])
-    with pytest.raises(InputError, match=r"found \(96, 96, 3\)"):
-        judged(scans, tmp_path, copies={"vendor": folder})
+    assert "found (96, 96, 3)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0]
     (folder / "a/one.nii").unlink()
+    (tmp_path / "out/results.json").unlink()
     with pytest.raises(InputError, match=r"g-a, scan 1: .*MISSING_FILE") as missing:
         judged(scans, tmp_path, copies={"vendor": folder})
     assert missing.value.code == "COPY_MISSING"
