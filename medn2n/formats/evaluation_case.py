@@ -76,10 +76,10 @@ class CopiesFolder:
 
     @staticmethod
     def of(folder: Path, groups: Sequence[Group]) -> CopiesFolder:
-        """A manifest may name its scans from a folder above the one that was copied, so leading folders that all scans
-        share are left out until a copy is found."""
+        """A manifest may name its scans from a folder above the one that was copied, so what all paths begin with is
+        left out, part by part, until a copy is found; of a single series all of it, where `folder` holds the copy."""
         paths = [_parts(name) for group in groups for name in group.image]
-        shared = len(PurePath(os.path.commonpath(["/".join(path[:-1]) for path in paths])).parts)
+        shared = len(PurePath(os.path.commonpath(["/".join(path) for path in paths])).parts)
         found = (n for n in range(shared + 1) if any(folder.joinpath(*path[n:]).exists() for path in paths))
         return CopiesFolder(folder=folder, without=next(found, 0))
 
