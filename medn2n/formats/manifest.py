@@ -208,7 +208,7 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     data = manifest.model_dump(mode="json", by_alias=True)
     for split in ("training", "validation", "test"):
         for group in data[split]:
-            for key in ("corrections", "acquisition"):
+            for key in ("corrections", "acquisition", "objective"):
                 if not group[key]:
                     del group[key]
     return data
