@@ -54,21 +54,20 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     assert first is not None
     assert second is not None
     spacing, modality = before.spacing_mm, before.modality
+    if modality == "PHOTO":
+        return ScanProof(modality=modality, figures=single_scan_figures(before, after))
     some = spread_slices(first.shape)
     sampled = first[..., some], second[..., some], None if padding is None else padding[..., some]
-    flat, side = flat_regions(sampled[0], sampled[2]), block_side(sampled[0], sampled[2])
-    figures = single_scan_figures(before, after, flat=flat)
-    if modality == "PHOTO":
-        return ScanProof(modality=modality, figures=figures)
     measure = ct_numbers if modality == "CT" else mr_signal
     with ThreadPoolExecutor(2) as pool:  # half the time goes into structure, and numpy and scipy share the cores well
         structure = pool.submit(
             structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
         )
         edge = pool.submit(_edge, *sampled, modality)
+        flat, side = flat_regions(sampled[0], sampled[2]), block_side(sampled[0], sampled[2])
         return ScanProof(
             modality=modality,
-            figures=figures,
+            figures=single_scan_figures(before, after, flat=flat),
             power_before=_power(sampled[0], flat, spacing, side),
             power_after=_power(sampled[1], flat, spacing, side),
             regions=measure(first, second, padding),

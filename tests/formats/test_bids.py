@@ -14,7 +14,7 @@ import pytest
 
 import medn2n
 from tests import built_bids
-from tests.command_line import Call, Outcome, command, denoise, files_below, statuses
+from tests.command_line import NO_LIMITS, Call, Outcome, command, denoise, files_below, statuses
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, mr_bundle: Path) -> Made:
     raw, out = folder / "raw", folder / "out"
     built_bids.dataset(raw)
     before = built_bids.sums(raw)
-    done = command("denoise", raw, out, "--model", mr_bundle, "--device", "cpu", "--strength", 0.5)
+    options = ("--device", "cpu", "--strength", 0.5, "--limits", NO_LIMITS)
+    done = command("denoise", raw, out, "--model", mr_bundle, *options)
     assert done.code == 0, done.err
     return Made(raw, out, before, done.said, json.loads((out / "medn2n.json").read_text()))
 

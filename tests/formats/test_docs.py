@@ -22,9 +22,9 @@ CASES = (PACKAGE / "docs" / "input_cases.md").read_text(encoding="utf-8")
 STATEMENT = (PACKAGE / "docs" / "dicom_conformance_statement.md").read_text(encoding="utf-8")
 # Codes that are no verdict on a scan of a denoise run: wrong references, manifests, models, declarations.
 ELSEWHERE = {
-    "CHECKPOINT", "DAMAGED_CACHE", "DAMAGED_MODEL", "DIFFERENT_GRIDS", "GRADIENT_TABLE", "MISSING_FILE",
-    "NEEDS_A_FRAME", "NO_SUCH_FRAME", "NO_SUCH_SERIES", "OTHER_GRID", "OTHER_NETWORK", "SEVERAL_SERIES",
-    "SHAPES_DIFFER", "TOO_LITTLE", "UNKNOWN_MODEL",
+    "CHECKPOINT", "COPY_DIFFERS", "COPY_MISSING", "DAMAGED_CACHE", "DAMAGED_MODEL", "DIFFERENT_GRIDS",
+    "GRADIENT_TABLE", "MISSING_FILE", "NEEDS_A_FRAME", "NO_SUCH_FRAME", "NO_SUCH_SERIES", "NO_VOXELS", "OTHER_GRID",
+    "OTHER_NETWORK", "SEVERAL_SERIES", "SHAPES_DIFFER", "TOO_LITTLE", "UNKNOWN_MODEL",
 }  # fmt: skip
 
 
