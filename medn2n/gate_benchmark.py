@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from medn2n.core.gate_faults import SIZES, FaultName, faulty_scan
@@ -28,6 +29,7 @@ from medn2n.stages.volume_to_denoised import Denoiser
 
 Kind = tuple[FaultName, float]  # with its size
 SLICES = 4
+FAITHFUL: tuple[Kind, ...] = (("none", 0.0),)
 FEWEST_SCANS = 4
 MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # of a limit
 MUST_CATCH: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
@@ -89,7 +91,7 @@ def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> GateBe
             continue
         if not volume.modality or min(volume.voxels.shape[:2]) < 48:
             continue
-        middle = middle_slices(volume)
+        middle = volume.frame(0).middle_slices(SLICES)
         name = middle.modality.lower()
         denoisers.setdefault(name, Denoiser.load(name))
         scan, generator = keyed_id(series.id, "s"), np.random.default_rng((seed, number))
@@ -134,25 +136,15 @@ def _scopes(scan: Volume, denoiser: Denoiser, name: str, generator: np.random.Ge
     ]
 
 
-def middle_slices(volume: Volume) -> Volume:
-    """The SLICES middle slices of a volume's first frame."""
-    start = max(0, (volume.voxels.shape[2] - SLICES) // 2)
-    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
-    padding = volume.padding if volume.padding is None or volume.padding.ndim == 3 else volume.padding[..., 0]
-    return Volume(
-        voxels=np.ascontiguousarray(voxels[..., start : start + SLICES]),
-        affine=volume.affine,
-        unit=volume.unit,
-        modality=volume.modality,
-        padding=None if padding is None else padding[..., start : start + SLICES],
-    )
+def _measured(cases: Sequence[GateCase], gate: str, kinds: Sequence[Kind]) -> npt.NDArray[np.float64]:
+    """The gate's figure over its limit in all cases of these kinds in which it could be measured."""
+    excess = np.array([case.excess[gate] for case in cases if (case.fault, case.size) in kinds])
+    return np.asarray(excess[np.isfinite(excess)], np.float64)
 
 
 def area_under_roc(cases: Sequence[GateCase], gate: str, fault: FaultName, size: float) -> float:
     """How often the gate's figure is larger under the fault than on the faithful copy of some scan; ½ tells nothing."""
-    faulty = np.array([case.excess[gate] for case in cases if case.fault == fault and case.size == size])
-    faithful = np.array([case.excess[gate] for case in cases if case.fault == "none"])
-    faulty, faithful = faulty[np.isfinite(faulty)], faithful[np.isfinite(faithful)]
+    faulty, faithful = (_measured(cases, gate, kinds) for kinds in ([(fault, size)], FAITHFUL))
     if not len(faulty) or not len(faithful):
         return float("nan")
     more = (faulty[:, None] > faithful).mean() + 0.5 * (faulty[:, None] == faithful).mean()
@@ -163,9 +155,8 @@ def roc_points(cases: Sequence[GateCase], gate: str) -> list[tuple[float, float,
     """(multiple of the shipped limit, share of faithful copies beyond it, share of the least faults beyond it) at
     `MULTIPLES`: the gate's ROC, of those cases in which it could be measured. Empty where there are none."""
     shares = []
-    for kinds in ((("none", 0.0),), MUST_CATCH[gate]):
-        excess = np.array([case.excess[gate] for case in cases if (case.fault, case.size) in kinds])
-        excess = excess[np.isfinite(excess)]
+    for kinds in (FAITHFUL, MUST_CATCH[gate]):
+        excess = _measured(cases, gate, kinds)
         if not len(excess):
             return []
         shares.append([float((excess > one).mean()) for one in MULTIPLES])
@@ -197,11 +188,7 @@ def chosen_limits(cases: Sequence[GateCase]) -> dict[str, float]:
     good, the middle. A gate that nothing was measured for is left out."""
     chosen = {}
     for gate, faults in MUST_CATCH.items():
-        faithful, faulty = (
-            np.array([case.excess[gate] for case in cases if (case.fault, case.size) in kinds])
-            for kinds in ((("none", 0.0),), faults)
-        )
-        faithful, faulty = faithful[np.isfinite(faithful)], faulty[np.isfinite(faulty)]
+        faithful, faulty = (_measured(cases, gate, kinds) for kinds in (FAITHFUL, faults))
         if len(faithful) and len(faulty):
             values = np.unique(np.concatenate([faithful, faulty]))
             between = np.concatenate([(values[:-1] + values[1:]) / 2, values[-1:]])

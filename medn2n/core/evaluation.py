@@ -72,8 +72,8 @@ def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = No
     flat: the flat tissue in those slices of the first frame, where the caller knows it (`noise.flat_regions`). Residual
     anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
     """
-    first, second = _frame(before.voxels), _frame(after.voxels)
-    padding = None if before.padding is None else _frame(before.padding)
+    before, after = before.frame(0), after.frame(0)
+    first, second, padding = before.voxels, after.voxels, before.padding
     inside = np.isfinite(first) if padding is None else np.isfinite(first) & ~padding
     low, high = _range(first, inside), _range(second, inside)
     some = spread_slices(first.shape)
@@ -94,10 +94,6 @@ def _range(voxels: npt.NDArray[Any], inside: Mask) -> Interval:
     """Lowest and highest value; zeros where nothing is inside."""
     counted = voxels if inside.all() else voxels[inside]
     return (float(counted.min()), float(counted.max())) if counted.size else (0.0, 0.0)
-
-
-def _frame(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return voxels if voxels.ndim == 3 else voxels[..., 0]
 
 
 def truth_scale(truth: FloatArray, modality: str) -> float:

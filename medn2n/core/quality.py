@@ -146,7 +146,7 @@ def _grain(before: NoisePower | None, after: NoisePower | None) -> dict[str, flo
 
 
 def noise_spectra(before: NoisePower | None, after: NoisePower | None) -> dict[str, Curve]:
-    """ "noise_power_before", "noise_power_after": frequency (1/mm) and power (unit²·mm²), where they tell the grain."""
+    """Frequency (1/mm) and power (unit²·mm²) by name, noise_power_before and _after, where they tell the grain."""
     both = {"noise_power_before": before, "noise_power_after": after}
     return {name: _curve(*power.radial()) for name, power in both.items() if power is not None and power.tells_grain}
 

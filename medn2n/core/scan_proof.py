@@ -50,9 +50,8 @@ class ScanProof:
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
     """Of a 4D scan, its first frame; of a photograph, `figures` alone."""
-    first, second, padding = (_frame(part) for part in (before.voxels, after.voxels, before.padding))
-    assert first is not None
-    assert second is not None
+    before, after = before.frame(0), after.frame(0)
+    first, second, padding = before.voxels, after.voxels, before.padding
     spacing, modality = before.spacing_mm, before.modality
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
@@ -74,10 +73,6 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             edge=edge.result(),
             structure=structure.result(),
         )
-
-
-def _frame(voxels: Array | None) -> Array | None:
-    return voxels if voxels is None or voxels.ndim == 3 else voxels[..., 0]
 
 
 def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], side: int) -> NoisePower | None:

@@ -91,9 +91,7 @@ def structure_removed(
         )
         for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True)
     ]
-    some = spread_slices(
-        (*flat.shape[1:], flat.shape[0])
-    )  # likeness is measured in some slices; spots are sought in all
+    some = spread_slices((*flat.shape[1:], len(flat)))  # for likeness; spots are sought in all slices
     shown = _spots(np.nan_to_num(second[box][some]), sigmas)
     made_up = [
         _correlation(one[some], other, flat[some], sigma)
