@@ -10,7 +10,8 @@ per picture and then averaged (the paper's protocol).
 
 Every result is a JSON file in OUT, and what is there is not done again: an interrupted call goes on where it stopped.
 Budget: `--minutes` of all cores for each run, counted as CPU time of a thread, so that a loaded machine trains as long
-as a quiet one; the steps that fit are measured once a row, and all its runs take as many.
+as a quiet one; the steps that fit are measured once a row, with all cores busy, and all its runs take as many. Other
+networks take what fits of their own steps.
 """
 
 import argparse
@@ -23,46 +24,17 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from paper_rows import ROWS, Row, classical, learned_from_impulses, run_recipe
 from paper_table import report
 from skimage.io import imsave
 from skimage.metrics import peak_signal_noise_ratio
 
 import medn2n
-from medn2n.config import Recipe, parse_corrupt
+from medn2n.config import parse_corrupt
 
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table: the recipe, the corruption that it is judged at, settings over the recipe for each run, and
-    a classical filter to stand beside them."""
-
-    recipe: str
-    judged: dict[str, object]
-    runs: dict[str, list[str]]
-    filter: str = ""
-
-
-CLEAN, CLEAN_L2 = ["targets=clean"], ["targets=clean", "objective=l2"]
-L1, L2 = ["objective=l1"], ["objective=l2"]
-ROWS = {
-    "gaussian": Row("paper_gaussian", {"kind": "gaussian", "sigma": 25}, {"clean": CLEAN, "noisy": []}, "BM3D"),
-    "impulse": Row(
-        "paper_impulse", {"kind": "impulse", "p": 0.7},
-        {"clean": CLEAN_L2, "noisy, L0": [], "noisy, L1": L1, "noisy, L2": L2},
-    ),
-    "text": Row(
-        "paper_text", {"kind": "text", "p": 0.25}, {"clean": CLEAN, "noisy, L1": [], "noisy, L2": L2},
-    ),
-    "poisson": Row(
-        "paper_poisson", {"kind": "poisson", "chi": 30}, {"clean": CLEAN, "noisy": []}, "Anscombe + BM3D",
-    ),
-    "bernoulli": Row("paper_bernoulli", {"kind": "bernoulli", "p": 0.5}, {"clean": CLEAN_L2, "noisy": []}),
-    "mri": Row("paper_mri", {"kind": "kspace", "p_edge": 0.025}, {"clean": CLEAN, "noisy": []}),
-}  # fmt: skip
 MRI_EDGE = 255  # pixels
 
 
@@ -134,12 +106,6 @@ def psnr(answer: np.ndarray, clean: medn2n.Volume) -> float:
 # One run
 
 
-def run_recipe(row: Row, name: str, seed: int, steps: int, settings: list[str]) -> Recipe:
-    """The row's recipe with what this run changes."""
-    over = [*settings, *row.runs[name], f"seed={seed}", f"optimiser.steps={steps}"]
-    return medn2n.read_recipe(medn2n.find_recipe(row.recipe), over)
-
-
 def train_and_judge(
     row_name: str, name: str, seed: int, steps: int, settings: list[str], manifest: Path, folder: Path, device: str
 ) -> None:
@@ -176,30 +142,12 @@ def judge_without_training(row: Row, manifest: Path, result: Path) -> None:
     store(figures | {"pictures": len(pairs)}, result)
 
 
-def learned_from_impulses(clean: np.ndarray, p: float) -> dict[str, np.ndarray]:
-    """What targets that are random with a share of p teach a network which errs nowhere: their median, which is the
-    clean value between two bounds and the nearer bound beyond, and their mean, which is drawn to the middle. Their
-    mode, which L0 finds, is the clean value."""
-    bounds = 255 * (p - 0.5) / p, 255 * 0.5 / p
-    return {"L1 at best": np.clip(clean, *bounds), "L2 at best": (1 - p) * clean + p * 127.5}
-
-
-def classical(row: Row, noisy: np.ndarray) -> np.ndarray:
-    """BM3D, told the noise; of counts after Anscombe's transform, whose inverse is unbiased (Mäkitalo and Foi 2011)."""
-    from bm3d import bm3d
-
-    if row.filter == "BM3D":
-        return bm3d(noisy, sigma_psd=float(row.judged["sigma"]))
-    white = 255 / float(row.judged["chi"])
-    d = np.maximum(bm3d(2 * np.sqrt(noisy / white + 3 / 8), sigma_psd=1.0), 2 * np.sqrt(3 / 8))
-    root = np.sqrt(3 / 2)
-    return white * np.maximum(d**2 / 4 + root / (4 * d) - 11 / (8 * d**2) + 5 * root / (8 * d**3) - 1 / 8, 0)
-
-
-def steps_that_fit(row: Row, minutes: float, settings: list[str], manifest: Path, folder: Path, device: str) -> int:
+def steps_that_fit(
+    row: Row, name: str, minutes: float, settings: list[str], manifest: Path, folder: Path, device: str
+) -> int:
     """Steps in so many minutes of all cores: from the CPU seconds of 200 steps on one thread, or a GPU's seconds."""
     clock = time.monotonic if device == "cuda" else time.process_time
-    name, times = next(iter(row.runs)), []
+    times: list[float] = []
     for steps in (1, 10, 210):  # the first one loads what the others find in memory
         begun = clock()
         medn2n.train_model(run_recipe(row, name, 0, steps, settings), manifest, folder, device=device)
@@ -231,7 +179,25 @@ def begin_worker(device: str) -> None:
         torch.set_num_threads(1)
 
 
-def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: ProcessPoolExecutor) -> list[Future]:
+def steps_of_each(
+    row: Row, settings: list[str], manifest: Path, folder: Path, options: argparse.Namespace, pool: ProcessPoolExecutor
+) -> dict[str, int]:
+    """Steps of each run: one pace for the row, one for each other network, measured with all cores busy."""
+    steps = {}
+    for run in (next(iter(row.runs)), *row.others):
+        known = folder / f"{file_name(run)}-steps.json"
+        if not known.exists():
+            fits = [
+                pool.submit(steps_that_fit, row, run, options.minutes, settings, manifest, place, options.device)
+                for place in (folder / f"pace{job}" for job in range(0 if options.steps else options.jobs))
+            ]
+            counted = options.steps or min(fit.result() for fit in fits)
+            store({"steps": counted, "minutes": None if options.steps else options.minutes}, known)
+        steps[run] = json.loads(known.read_text())["steps"]
+    return dict.fromkeys(row.runs, next(iter(steps.values()))) | steps
+
+
+def all_runs_of(name: str, options: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Future]:
     """Begin what is not there yet of one row."""
     row, folder = ROWS[name], options.output / name
     manifest = options.output / ("slices.json" if name == "mri" else "photos.json")
@@ -239,21 +205,23 @@ def all_runs_of(name: str, options: argparse.Namespace, device: str, pool: Proce
     slices = [f"samples.batch={max(1, options.batch // 4)}"]  # of 255×255 pixels
     size = slices if name == "mri" else patches
     settings = [f"network.arguments.channels={options.channels}", *size, *options.set]
-    if not (folder / "steps.json").exists():
-        fit = (row, options.minutes, settings, manifest, folder / "pace", device)
-        steps = options.steps or pool.submit(steps_that_fit, *fit).result()
-        store({"steps": steps, "minutes": None if options.steps else options.minutes}, folder / "steps.json")
-    steps = json.loads((folder / "steps.json").read_text())["steps"]
+    steps = steps_of_each(row, settings, manifest, folder, options, pool)
     seeds = range(options.seeds if name == "gaussian" else 1)
-    runs = [(run, seed, folder / f"{run.replace(', ', '-')}-seed{seed}") for seed in seeds for run in row.runs]
-    begun = [
-        pool.submit(train_and_judge, name, run, seed, steps, settings, manifest, place, device)
-        for run, seed, place in runs
-        if not place.with_name(f"{place.name}.json").exists()
-    ]
+    runs = [(run, seed) for seed in seeds for run in row.runs] + [(run, 0) for run in row.others]
+    begun = []
+    for run, seed in runs:
+        place = folder / f"{file_name(run)}-seed{seed}"
+        if not place.with_name(f"{place.name}.json").exists():
+            one = (name, run, seed, steps[run], settings, manifest, place, options.device)
+            begun.append(pool.submit(train_and_judge, *one))
     if not (folder / "judged.json").exists():
         begun.append(pool.submit(judge_without_training, row, manifest, folder / "judged.json"))
     return begun
+
+
+def file_name(run: str) -> str:
+    """A run's name, as that of a file."""
+    return run.replace(", ", "-").replace(" ", "-")
 
 
 def main() -> None:
@@ -283,11 +251,11 @@ def main() -> None:
     photographs(options.photos, options.output / "photos.json", options.test_pictures)
     if "mri" in rows:
         mr_slices(options.mr, options.output / "slices.json", options.mr_test)
-    jobs = options.jobs or (1 if options.device == "cuda" else os.cpu_count() or 1)
+    options.jobs = options.jobs or (1 if options.device == "cuda" else os.cpu_count() or 1)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, begin_worker, (options.device,)) as pool:
+    with ProcessPoolExecutor(options.jobs, spawn, begin_worker, (options.device,)) as pool:
         # All are begun before any is waited for, so that no core idles while a row's last run ends.
-        for run in [run for name in rows for run in all_runs_of(name, options, options.device, pool)]:
+        for run in [run for name in rows for run in all_runs_of(name, options, pool)]:
             run.result()
     print(report(options.output))
 

@@ -82,7 +82,10 @@ def test_reproduce_the_paper_and_its_table(tmp_path: Path) -> None:
     said = journey("reproduce_paper", *call)
     lines = [line.split("|")[1:4] for line in said.splitlines() if line.startswith("| ")]
     trained = [[row.strip(), run.strip()] for row, run, seeds in lines[1:] if seeds.strip()]
-    assert trained == [[row, run] for row in ("gaussian", "mri") for run in ("clean", "noisy")]
+    pairs = [[row, run] for row in ("gaussian", "mri") for run in ("clean", "noisy")]
+    others = [["gaussian", run] for run in ("noisy, NAFNet", "noisy, autoencoder of articles")]
+    assert [one for one in trained if one not in others] == pairs
+    assert [one for one in trained if one in others] == others
     one = json.loads((tmp_path / "out" / "gaussian" / "noisy-seed0.json").read_text())
     judged = json.loads((tmp_path / "out" / "gaussian" / "judged.json").read_text())
     assert (one["steps"], one["seed"], len(one["psnr_of_each"])) == (2, 0, 2)
@@ -102,6 +105,41 @@ def test_reproduce_the_paper_and_its_table(tmp_path: Path) -> None:
     (tmp_path / "out" / "gaussian" / "noisy-seed0.json").write_text(json.dumps(one | {"psnr": 99.0}))
     assert journey("paper_table", tmp_path / "out") != said
     assert (tmp_path / "out" / "plot.png").stat().st_size > 1000
+    # A network that learned nothing yet leaves marks as they are, and the picture around them too.
+    network = tmp_path / "out" / "gaussian" / "noisy-seed0"
+    said = journey("unseen_marks", network, tmp_path / "out" / "photos.json", "-o", tmp_path / "marks")
+    assert said == (tmp_path / "marks" / "marks.md").read_text()
+    assert len(said.splitlines()) == 8
+    for line in said.splitlines()[2:]:
+        inside, outside, likeness = line.split("|")[3:6]
+        before, after = map(float, inside.split(" → "))
+        assert after == pytest.approx(before, abs=0.3)
+        assert float(outside) > 35
+        assert float(likeness.split(" → ")[0]) < 0.99
+    assert (tmp_path / "marks" / "marks.png").stat().st_size > 1000
+
+
+def test_a_mark_taken_off_counts_inside_and_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PIPELINES)
+    module = import_module("unseen_marks")
+    clean = smooth(0, (120, 100)).astype(float)
+    for mark in module.MARKS:
+        cover = mark.coverage(clean.shape)
+        assert cover.shape == clean.shape
+        assert cover.min() >= 0
+        assert 0.9 < cover.max() <= 1
+        figures, shown = module.judged(mark, clean, lambda _: clean)
+        assert figures[1] == figures[2] == 80
+        assert figures[4] == pytest.approx(1)
+        error = mark.strength * cover * (255 * mark.shade - clean)
+        there = mark.strength * cover > 0.02
+        assert figures[0] == pytest.approx(-10 * np.log10(np.mean((error[there] / 255) ** 2)))
+        assert shown[0] == pytest.approx(clean + error)
+        assert np.array_equal(shown[2], clean)
+        kept, _ = module.judged(mark, clean, lambda marked: marked)
+        assert kept[0] == kept[1]
+        assert kept[2] > 50  # what is under 0.02 of a mark counts as outside
+        assert kept[3] == kept[4]
 
 
 def test_workers_end_with_the_journey(tmp_path: Path) -> None:
@@ -128,9 +166,9 @@ def test_workers_end_with_the_journey(tmp_path: Path) -> None:
 def test_counts_lose_their_noise_and_keep_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bm3d")
     monkeypatch.syspath_prepend(PIPELINES)
-    journey_of_counts = import_module("reproduce_paper")
+    rows = import_module("paper_rows")
     counts = np.random.default_rng(0).poisson(2.0, (48, 48)) / 30 * 255  # 17 grey levels
-    answer = journey_of_counts.classical(journey_of_counts.ROWS["poisson"], counts)
+    answer = rows.classical(rows.ROWS["poisson"], counts)
     assert answer.mean() == pytest.approx(counts.mean(), rel=0.02)
     assert answer.std() < counts.std() / 4
 
@@ -141,7 +179,7 @@ def test_what_impulses_teach_is_the_median_and_the_mean_of_such_targets(monkeypa
     generator = np.random.default_rng(0)
     hit = generator.random((200_000, 5)) < 0.7
     targets = np.where(hit, generator.uniform(0, 255, hit.shape), clean)
-    learned = import_module("reproduce_paper").learned_from_impulses(clean, 0.7)
+    learned = import_module("paper_rows").learned_from_impulses(clean, 0.7)
     assert learned["L1 at best"] == pytest.approx(np.median(targets, axis=0), abs=1.5)
     assert learned["L2 at best"] == pytest.approx(targets.mean(axis=0), abs=1)
 

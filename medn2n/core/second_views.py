@@ -58,7 +58,7 @@ STRATEGIES: dict[str, Strategy] = {
     "added_noise": Strategy(
         second_view="the scan itself; the input is the scan with more noise of its own kind",
         asks="its level and texture can be measured, and it is additive: not magnitude MR near its noise",
-        source="Moran et al. 2020 (Noisier2Noise)",
+        source="Moran et al. 2020 (Noisier2Noise); Pang et al. 2021 (Recorrupted2Recorrupted)",
     ),
     "subsample": Strategy(
         second_view="the neighbouring pixels",
@@ -76,9 +76,8 @@ SINGLE_VIEWS = ("corrupt", "neighbours", "added_noise", "subsample", "blind_spot
 
 class CorruptTwiced(MapTransform):  # type: ignore[misc]  # monai has no types
     """Input and target each corrupted by a draw of its own (`corruption.of_a_pair`); a clean target stays as it is.
-    data["mark"], (I,J) or
-    None, is the watermark to use, else each is drawn. Adds data["valid"],
-    (1,*patch) 1 where the target is still a measurement, of corruptions that erase pixels."""
+    data["mark"], (I,J) or None, is the watermark to use, else each is drawn. Adds data["valid"], (1,*patch) 1 where
+    the target is still a measurement, of corruptions that erase pixels."""
 
     def __init__(self, corruption: Corruption, levels: Levels, *, clean_targets: bool = False) -> None:
         super().__init__(keys=["input", "target"])

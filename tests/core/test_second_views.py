@@ -22,7 +22,7 @@ from medn2n.core.second_views import (
     subsampled,
 )
 from medn2n.core.step_loss import step_loss
-from medn2n.core.textured_noise import textured_noise
+from medn2n.core.textured_noise import corrected_for_added, textured_noise
 from medn2n.errors import UsageError
 
 torch.set_num_threads(1)
@@ -158,6 +158,20 @@ def test_added_noise_is_on_the_input_alone(dims: int) -> None:
     added = torch.stack([item["input"] - item["target"] for item in (samples[n] for n in range(30))])
     assert float(added.std()) == pytest.approx(0.5 * 0.1, rel=0.1)
     assert abs(float(torch.corrcoef(added.flatten(1)).fill_diagonal_(0).mean())) < 0.02
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_the_corrected_answer_is_that_of_recorrupted_targets(alpha: float) -> None:
+    """Noisier2Noise with its correction and Recorrupted2Recorrupted (Pang 2021): one least-squares fit, here of a
+    filter of five pixels."""
+    generator = np.random.default_rng(0)
+    clean = np.convolve(generator.normal(size=4000), np.ones(9) / 3, mode="same")
+    noise, added = generator.normal(size=(2, 4000))
+    noisy, noisier, recorrupted = clean + noise, clean + noise + alpha * added, clean + noise - added / alpha
+    seen = np.stack([np.roll(noisier, shift) for shift in range(-2, 3)], axis=1)
+    moran, pang = (seen @ np.linalg.lstsq(seen, target, rcond=None)[0] for target in (noisy, recorrupted))
+    assert corrected_for_added(moran, noisier, alpha) == pytest.approx(pang, abs=1e-5)
+    assert np.mean((pang - clean) ** 2) < np.mean((noisy - clean) ** 2)  # and it denoises
 
 
 @settings(max_examples=40, deadline=None)
