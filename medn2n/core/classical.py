@@ -42,8 +42,9 @@ ScanFilter = Callable[[FloatArray, float, ScanNoise], Picture]
 class Filter:
     """One filter. on_scan(voxels (I,J,K), strength, noise) → voxels; strengths: the grid that `tune` searches,
     ascending; default: what is used where nothing can be tuned on; meaning: what the strength counts. told: what of
-    the noise it is given. whole: it looks across slices, or is slow, and is tuned on one small block. series: it
-    takes (I,J,K,T) as one. package: what must be installed for it."""
+    the noise it is given. whole: it looks across slices, or is slow, and is tuned on one small block.
+    fewest_frames: how many frames it needs to take (I,J,K,T) as one; 0 where it never does. package: what must be
+    installed for it."""
 
     name: str
     label: str
@@ -53,7 +54,7 @@ class Filter:
     meaning: str
     told: Literal["nothing", "level", "spectrum"] = "level"
     whole: bool = False
-    series: bool = False
+    fewest_frames: int = 0
     package: str = ""
 
     def __call__(self, voxels: FloatArray, strength: float, noise: float | ScanNoise) -> FloatArray:
@@ -63,7 +64,7 @@ class Filter:
         source = np.array(voxels, dtype=np.float32)
         if source.ndim == 2:
             return self(source[..., None], strength, told)[..., 0]
-        if source.ndim == 4 and not self.series:
+        if source.ndim == 4 and not self.fewest_frames:
             for frame in range(source.shape[3]):
                 source[..., frame] = self.on_scan(np.ascontiguousarray(source[..., frame]), strength, told)
             return source

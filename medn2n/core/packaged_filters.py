@@ -6,8 +6,8 @@
     anlm         adaptive non-local means (Manjón et al., JMRI 2010; ANTs' DenoiseImage): finds the noise level itself,
                  place by place; Rician for magnitude MR, Gaussian for the rest
 
-`evaluate` gives each filter one scan at a time, so MP-PCA never sees a series there, nor the repeat that it is judged
-by. On a series its output holds the noise of all frames: score it with `core.series_error.leave_one_out`.
+`evaluate` gives each filter one scan at a time, and MP-PCA all repeats of a group at once besides: then its output
+holds the noise of all of them, so it is scored without the one that it is scored by (`core.series_error`).
 
 A package is loaded when its filter first runs; who asks for a filter looks first whether it is there.
 """
@@ -15,6 +15,7 @@ A package is loaded when its filter first runs; who asks for a filter looks firs
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -123,7 +124,9 @@ def _principal_components(series: FloatArray) -> Picture:
 
     lowest = float(series.min())
     reach = [(min(PLACES, size) - 1) // 2 for size in series.shape[:3]]
-    found = mppca((series - lowest).astype(np.float64), patch_radius=reach, suppress_warning=True)
+    with warnings.catch_warnings():  # where all of a patch is signal, it takes the mean of no noise
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = mppca((series - lowest).astype(np.float64), patch_radius=reach, suppress_warning=True)
     return np.asarray(found) + lowest
 
 
@@ -148,7 +151,8 @@ _ROWS: tuple[Filter, ...] = (
     Filter(name="bm4d", label="BM4D", on_scan=_bm4d, strengths=_NOISE_LEVELS, default=1.0, meaning=SIGMAS,
            told="spectrum", whole=True, package="bm4d"),
     Filter(name="mppca", label="MP-PCA", on_scan=_marchenko_pastur, strengths=(2, 3, 4, 5), default=3,
-           meaning="edge of its patches in pixels", told="nothing", whole=True, series=True, package="dipy"),
+           meaning="edge of its patches in pixels", told="nothing", whole=True, fewest_frames=FEWEST_FRAMES,
+           package="dipy"),
     Filter(name="anlm", label="Adaptive non-local means", on_scan=_adaptive_means, strengths=(1, 2, 3), default=2,
            meaning="search radius in voxels", told="nothing", whole=True, package="ants"),
 )  # fmt: skip

@@ -13,7 +13,7 @@ a mean of its own, which an independent repeat shares.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,14 @@ from medn2n.core.noise import body_mask
 from medn2n.core.noise_power import NoisePower, power_of_repeats
 from medn2n.core.repeat_error import RepeatError, error_from_repeats, error_from_three_repeats
 from medn2n.core.residuals import Band, region_map, removed_spectrum, residual_anatomy, uncertainty_map
-from medn2n.core.volume import Volume
+from medn2n.core.series_error import leave_one_out
+from medn2n.core.volume import FloatArray, Volume
 
 Interval = tuple[float, float]
 Mask = npt.NDArray[np.bool_]
 SIDES = (64, 32, 16)  # pixels of the squares that a noise spectrum is measured in: the largest of which enough fit
 FEWEST_SQUARES = 8
+PAIRS_TOGETHER = 1  # of repeats that are scored; the method, which is slow, runs twice for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,6 +87,17 @@ def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_sec
         uncertainty=uncertainty,
         shared=region_map(anatomy, mask.shape),
     )
+
+
+def figures_together(
+    scans: Sequence[Volume], method: Callable[[FloatArray], FloatArray]
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """share, rmse, psnr_db of a method that is given all repeats (I,J,K,T) at once and gives as many: each that is
+    scored is denoised without the one that it is scored by (`core.series_error`). ValueError below three repeats."""
+    frames = np.stack([scan.voxels for scan in scans], axis=-1)
+    mean = frames.mean(axis=3)
+    error = leave_one_out(frames, method, mask=_body(mean, scans), pairs=PAIRS_TOGETHER)
+    return _error(error, truth_scale(mean, scans[0].modality), scans[0].modality)
 
 
 def _body(mean: npt.NDArray[np.float32], scans: Sequence[Volume]) -> Mask:

@@ -18,6 +18,7 @@ Interval = tuple[float, float]
 Curve = tuple[tuple[float, ...], tuple[float, ...]]  # x and y
 Values = npt.NDArray[np.float64]
 NOISY = "noisy"
+TOGETHER = "-together"  # ends the name of a filter that was given all repeats of a group at once
 FIGURES = (
     "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
     "edge_blur", "spot", "weakened", "invented",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medn2n.core.display import SlicePair
 from medn2n.core.packaged_filters import BASELINES
-from medn2n.core.scores import NOISY, Evaluation, Question, Summary
+from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
 from medn2n.formats.evaluation_physics import physics_sections, physics_sentence
 from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
@@ -117,7 +117,7 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
     key, higher = _main(question)
 
     model = _ranked([one for one in rows if one.method in result.models], key, higher)[:1]
-    classical = _ranked([one for one in rows if one.method in BASELINES], key, higher)[:1]
+    classical = _ranked([one for one in rows if one.method.removesuffix(TOGETHER) in BASELINES], key, higher)[:1]
     noisy = next(one for one in rows if one.method == NOISY)
     scans = f"{noisy.groups} scan{_s(noisy.groups)}"
     where = f"{modality}, {_TITLES[question].lower()} ({scans}): "

@@ -8,7 +8,7 @@ import numpy as np
 
 from medn2n.core.ct_numbers import BRIGHTNESS, REGIONS_HU
 from medn2n.core.packaged_filters import BASELINES
-from medn2n.core.scores import FIGURES, NOISY, Evaluation, Summary
+from medn2n.core.scores import FIGURES, NOISY, TOGETHER, Evaluation, Summary
 from medn2n.core.truth_figures import RANGE_HU, UNWINDOWED, WINDOWS_HU
 from medn2n.formats.page_blocks import Better, Cell, Column, Measured, Section, Table, Text
 
@@ -31,6 +31,8 @@ def label(method: str) -> str:
     """A method as people read it."""
     if method == NOISY:
         return "Noisy scan"
+    if method.endswith(TOGETHER):
+        return f"{label(method.removesuffix(TOGETHER))}, all repeats at once"
     return BASELINES[method].label if method in BASELINES else f"Model {method}"
 
 

@@ -23,8 +23,9 @@ from medn2n.core.evaluation import figures_alone, figures_with_truth, truth_scal
 from medn2n.core.gates import Limits, gates
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.quality import Trials, quality, trials
+from medn2n.core.repeat_figures import figures_together
 from medn2n.core.scan_proof import scan_proof
-from medn2n.core.scores import NOISY, Evaluation, Question, Score, Tuning, patient_means, summarise
+from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Score, Tuning, patient_means, summarise
 from medn2n.core.tuning import tune, tuning_case
 from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
@@ -117,7 +118,7 @@ def _installed(filter_: Filter) -> bool:
 
 def _checked(manifest: Manifest, split: str, names: Sequence[str], filters: Sequence[Filter]) -> str:
     """The split to judge: the one asked for, else the next that has scans."""
-    reserved = {NOISY, *(one.name for one in filters)}
+    reserved = {NOISY, *(one.name + ending for one in filters for ending in ("", TOGETHER))}
     taken = sorted(name for name in set(names) if name in reserved or names.count(name) > 1)
     if taken:
         raise UsageError(
@@ -173,11 +174,35 @@ def _score_case(
         scores.append(score)
         if name != NOISY:
             examples.append(example)
+    for name in methods:
+        if case.question == "repeats" and name in BASELINES and len(case.scans) > BASELINES[name].fewest_frames > 0:
+            scores.append(_score_together(case, BASELINES[name]))
     for name, method in made_elsewhere.items():
         score, example = _score(case, name, method, limits, None)
         scores.append(replace(score, seconds=float("nan"), peak_bytes=None))
         examples.append(example)
     return scores, examples
+
+
+def _score_together(case: Case, filter_: Filter) -> Score:
+    """A filter on all repeats at once: what error it leaves, and nothing of what is asked scan by scan."""
+
+    def denoise(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return filter_(frames, filter_.default, 0.0)
+
+    cost = measured(lambda: figures_together(case.scans, denoise))
+    figures, intervals = cost.result
+    return Score(
+        group=case.group.group,
+        subject=case.group.subject,
+        modality=case.group.modality,
+        question=case.question,
+        method=filter_.name + TOGETHER,
+        figures=figures,
+        intervals=intervals,
+        seconds=cost.seconds / 2 / (len(case.scans) - 1),  # it ran twice
+        peak_bytes=cost.peak_bytes,
+    )
 
 
 def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials | None) -> tuple[Score, Example]:

@@ -13,6 +13,7 @@ import pytest
 
 from medn2n.core.classical import FILTERS
 from medn2n.core.evaluation import single_scan_figures
+from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.manifest import Group, Manifest, PairCheck
@@ -178,6 +179,34 @@ def test_a_baseline_that_is_not_installed_is_refused_by_name_and_all_takes_the_o
     assert json.loads((out / "results.json").read_text())["left_out"] == list(result.left_out)
     assert "Left out because they are not installed: BM3D, BM4D, MP-PCA" in (out / "report.html").read_text()
     assert "Not installed, left out: bm3d, bm4d" in evaluation_table(result)
+
+
+def test_a_filter_of_all_repeats_at_once_is_scored_without_the_repeat_that_scores_it(tmp_path: Path) -> None:
+    pytest.importorskip("dipy")
+    generator, signal = np.random.default_rng(0), truth("MR")[8:40, 8:40, :6] + 200
+    names = [store(tmp_path, f"{n}.nii", signal + generator.normal(0, 20, signal.shape)) for n in range(8)]
+    together = Group(group="g", subject="p", modality="MR", image=names, check=PairCheck(verdict="fit"))
+    manifest = Manifest(name="m", test=[together])
+    out = tmp_path / "out"
+    result = evaluate(manifest, tmp_path, denoisers={}, baselines=["mppca"], output=out, split="test", load=load)
+    by = {score.method: score for score in result.scores}
+    assert list(by) == ["noisy", "mppca", "mppca-together"]
+    seven = np.stack([np.asarray(nibabel.load(tmp_path / name).dataobj) for name in names[:7]], axis=-1)
+    left = BASELINES["mppca"](seven, 3, 0.0) - signal[..., None]
+    share, (low, high) = (getattr(by["mppca-together"], what)["share"] for what in ("figures", "intervals"))
+    assert share == pytest.approx(np.mean(left[signal > 300] ** 2) / 20**2, abs=0.02)
+    assert low < share < high < 0.2
+    assert share < by["mppca"].figures["share"]
+    assert set(by["mppca-together"].figures) == {"share", "rmse", "psnr_db"} == set(by["mppca-together"].intervals)
+    assert not by["mppca-together"].gates
+    assert "MP-PCA, all repeats at once" in (out / "report.html").read_text()
+    assert "mppca-together" in evaluation_table(result)
+    few = Manifest(name="m", test=[together.model_copy(update={"image": names[:5]})])
+    result = evaluate(few, tmp_path, denoisers={}, baselines=["mppca"], output=out, split="test", load=load)
+    assert [score.method for score in result.scores] == ["noisy", "mppca"]
+    named = {"mppca-together": perfect}
+    with pytest.raises(UsageError, match="may not be named"):
+        evaluate(few, tmp_path, denoisers=named, baselines=["mppca"], output=out, split="test", load=load)
 
 
 def test_windows_tissues_patients_numbers_and_costs_reach_the_files_and_the_page(
