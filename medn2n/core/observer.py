@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import eval_laguerre, ndtri
+from scipy.stats import rankdata
 
 from medn2n.core.noise import cut_blocks
 
@@ -172,17 +173,17 @@ def detect(images: ObserverImages, channels: Array) -> Detection:
 
 
 def _area(absent: Array, present: Array) -> float:
-    """Mann-Whitney from ranks, for scores of which hardly two are equal."""
-    order = np.argsort(np.concatenate([absent, present]))
-    ranks = np.flatnonzero(order >= len(absent)) + 1.0
+    """Mann-Whitney, from ranks."""
+    ranks = rankdata(np.concatenate([absent, present]))[len(absent) :]
     return float(ranks.mean() - (len(present) + 1) / 2) / len(absent)
 
 
 def hotelling_template(absent: Array, present: Array) -> Array:
     """(P,) weights of channel responses (N,P): mean difference over the mean covariance of the two classes (Barrett &
-    Myers, Foundations of Image Science, §13.2.12)."""
+    Myers, Foundations of Image Science, §13.2.12). A channel that a method left nothing to vary in weighs nothing."""
     covariance = (np.cov(absent, rowvar=False) + np.cov(present, rowvar=False)) / 2
-    return np.asarray(np.linalg.solve(np.atleast_2d(covariance), present.mean(axis=0) - absent.mean(axis=0)))
+    difference = present.mean(axis=0) - absent.mean(axis=0)
+    return np.asarray(np.linalg.lstsq(np.atleast_2d(covariance), difference, rcond=None)[0])
 
 
 def ordered_rightly(

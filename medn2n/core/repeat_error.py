@@ -57,7 +57,7 @@ class RepeatError:
 
 
 def _psnr_db(error: float, data_range: float) -> float:
-    return float(10 * np.log10(data_range**2 / error)) if error > 0 else float("inf")
+    return float("inf") if error <= 0 else float(10 * np.log10(data_range**2 / error))
 
 
 def error_from_repeats(

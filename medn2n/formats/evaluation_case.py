@@ -96,8 +96,8 @@ def _parts(reference: str) -> tuple[str, ...]:
 
 def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Volume], Volume]:
     """A method that somebody ran elsewhere: asked for one of the case's scans, it answers with the scan's copy, in the
-    intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape or in geometry) for one that
-    cannot be held against its scan.
+    intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape, in geometry, or without a
+    number where the scan has one) for one that cannot be held against its scan.
     """
 
     def answer(scan: Volume) -> Volume:
@@ -116,6 +116,13 @@ def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Vol
                 f"Group {case.group.group}, scan {n + 1}: expected a copy of {scan.voxels.shape} voxels in the same "
                 f"place, found {copy.voxels.shape}"
                 f"{'' if copy.voxels.shape != scan.voxels.shape else ' elsewhere or of another spacing'}.",
+            )
+        lost = int(np.count_nonzero(~np.isfinite(copy.voxels) & np.isfinite(scan.voxels)))
+        if lost:
+            raise InputError(
+                "COPY_DIFFERS",
+                f"Group {case.group.group}, scan {n + 1}: expected a copy with a number in every voxel where the scan "
+                f"has one, found {lost} without (NaN). Write the scan's own values there.",
             )
         return scan.with_voxels(_matched(case.group, n, copy).voxels)
 

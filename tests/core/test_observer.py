@@ -207,6 +207,8 @@ def test_what_a_method_does_to_detection() -> None:
     quieter, lowest, passes = change(clean + 0.6 * backgrounds)
     assert quieter > 0.02
     assert lowest > 0
+    nothing_left = change(np.zeros_like(made.voxels))
+    assert nothing_left == (pytest.approx(0.5 - before.auc), pytest.approx(nothing_left[1]), False)
     weaker, _, passes = change(made.voxels - 0.5 * clean)  # half of the contrast goes, all of the noise stays
     assert weaker < -0.05
     assert not passes

@@ -115,6 +115,10 @@ def test_a_copy_that_is_missing_or_lies_elsewhere_is_refused(scans: Manifest, tm
     assert json.loads((tmp_path / "out/results.json").read_text())["refused"] == [moved]
     store(folder / "b/two.nii", body()[..., :3])
     assert "found (96, 96, 3)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0]
+    holed = smoothed(nibabel.load(tmp_path / "scans/b/two.nii").get_fdata())
+    holed[40, 40:42, 1] = np.nan
+    store(folder / "b/two.nii", holed)
+    assert "found 2 without (NaN)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0]
     (folder / "a/one.nii").unlink()
     (tmp_path / "out/results.json").unlink()
     with pytest.raises(InputError, match=r"g-a, scan 1: .*MISSING_FILE") as missing:
