@@ -4,8 +4,8 @@ python pipelines/unseen_marks.py MODEL MANIFEST -o OUT
 
 MODEL: a run or a bundle. MANIFEST: of photographs, as `reproduce_paper.py` writes OUT/photos.json; its test split is
 judged, each picture under one mark, never clipped. Prints a table in Markdown; writes OUT/marks.md and OUT/marks.png
-(before, after, truth). PSNR in dB over the marked pixels, before → after, and over all others, after; of the whole
-picture SSIM, before → after; means over the pictures.
+(before, after, truth, of the picture with the median of detail). PSNR in dB over the marked pixels, before → after, and
+over all others, after; of the whole picture SSIM, before → after; means over the pictures.
 """
 
 import argparse
@@ -133,6 +133,8 @@ def main() -> None:
     denoiser = medn2n.Denoiser.load(options.model, both_ways=False)
     test = json.loads(options.manifest.read_text())["test"]
     pictures = [medn2n.load(options.manifest.parent / group["image"][0]) for group in test]
+    detail = [np.abs(np.diff(one.voxels[..., 0], axis=0)).mean() for one in pictures]
+    typical = int(np.argsort(detail)[len(detail) // 2])
     lines, shown = [*HEAD], []
     for mark in MARKS:
         made = [
@@ -145,7 +147,7 @@ def main() -> None:
         lines.append(
             f"| {mark.name} | {mark.strength}, {mark.shade} | {a:.1f} → {b:.1f} | {c:.0f} | {d:.3f} → {e:.3f} |"
         )
-        shown.append(np.concatenate(made[0][1], axis=0))
+        shown.append(np.concatenate(made[typical][1], axis=0))
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "marks.md").write_text("\n".join(lines) + "\n")
     grey = np.clip(np.rint(np.concatenate(shown, axis=1)), 0, 255).astype(np.uint8).T
