@@ -27,7 +27,6 @@ from medn2n.core.random_marks import random_mark
 FloatArray = npt.NDArray[np.float32]
 Range = tuple[float, float]
 DRAWN_SIZE, OWN_SIZE = (0.2, 1.0), (0.8, 1.25)  # of a mark: shares of the image, and of its own pixels
-AGAIN = 3
 MOST_STRINGS = 20_000  # a picture full of lettering has a few hundred
 
 
@@ -199,8 +198,6 @@ class Text:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watermark:
     """`marks` transparent marks at random places: the one given, (I,J) coverage 0 to 1, or each time one that is drawn.
-    p: instead of a number of marks, the share of the image that they take away together; each is laid on `AGAIN` times,
-    since drawing one takes long.
 
     size: its larger edge, as a share of the image's smaller edge; None: of a given mark 0.8 to 1.25 times its own
     pixels, of a drawn one 0.2 to 1. strength: how much of the image it takes away where
@@ -210,30 +207,21 @@ class Watermark:
     strength: Range = (0.2, 0.7)
     size: Range | None = None
     shade: Range = (0.0, 1.0)
-    p: Range | None = None
     marks: tuple[int, int] = (1, 3)
     mark: FloatArray | None = None
 
     def draw(self, shares: npt.NDArray[np.float64], generator: np.random.Generator) -> Corrupted:
         """(1 − s·c)·x + s·c·shade for each mark in turn."""
         picture, under = shares.copy(), np.zeros(shares.shape[:2])
-        most = MOST_STRINGS if self.p else int(generator.integers(self.marks[0], self.marks[1] + 1))
-        p, again = (_between(self.p, generator), AGAIN) if self.p else (1.0, 1)
-        count, ink = 0, np.zeros((0, 0), np.float32)
-        while count < most and under.mean() < p:
-            if count % again == 0:
-                ink = self._ink(min(shares.shape[:2]), generator)
-            count += 1
+        count = int(generator.integers(self.marks[0], self.marks[1] + 1))
+        for _ in range(count):
+            edge = max(8, round(self._edge(min(shares.shape[:2]), generator)))
+            ink = random_mark(generator, edge=edge) if self.mark is None else _resized(self.mark, edge)
             there, part = _place(ink, shares.shape[:2], generator)
             cover = ink[part][:, :, None].astype(np.float64) * _between(self.strength, generator)
             picture[there] = (1 - cover) * picture[there] + cover * _between(self.shade, generator)
             under[there] = 1 - (1 - under[there]) * (1 - cover[:, :, 0])
         return _made(picture, marks=count, covered=float(under.mean()))
-
-    def _ink(self, image_edge: int, generator: np.random.Generator) -> FloatArray:
-        """(I,J) coverage of one mark."""
-        edge = max(8, round(self._edge(image_edge, generator)))
-        return random_mark(generator, edge=edge) if self.mark is None else _resized(self.mark, edge)
 
     def _edge(self, image_edge: int, generator: np.random.Generator) -> float:
         """The larger edge of one mark in pixels."""

@@ -222,20 +222,6 @@ def test_a_given_mark_keeps_about_its_own_size_unless_one_is_given() -> None:
     assert max(whole) == pytest.approx(100 * 1.25**2, rel=0.08)
 
 
-def test_marks_are_laid_on_until_they_take_away_their_share() -> None:
-    image = np.zeros((64, 64))
-    for section in ({"strength": [0.3, 1.0]}, {"strength": 0.5, "mark": "mark.png"}):
-        mark = np.ones((12, 9), np.float32) if "mark" in section else None
-        marked = corruption_of(Corrupt.model_validate({"kind": "watermark", "p": [0, 0.4], **section}), mark=mark)
-        made = [corrupt(image, marked, draws(n)).drawn for n in range(60)]
-        covered = [one["covered"] for one in made]
-        assert np.mean(covered) == pytest.approx(0.2, abs=0.07)
-        assert max(covered) < 0.75  # the last one of a draw may be large
-        assert len({one["marks"] for one in made}) > 5
-    few = [corrupt(image, corruption_of(Corrupt(kind="watermark")), draws(n)).drawn["marks"] for n in range(30)]
-    assert set(few) == {1, 2, 3}
-
-
 def test_a_section_of_a_recipe_makes_its_corruption() -> None:
     assert corruption_of(Corrupt(kind="gaussian")) == Gaussian(sigma=(0, 50))
     assert corruption_of(Corrupt.model_validate({"kind": "poisson", "chi": 30})) == Poisson(chi=(30, 30))
