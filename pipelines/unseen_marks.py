@@ -1,4 +1,4 @@
-"""What a model trained by the recipe `watermark` does to marks of no kind that it ever saw, nor in their fonts.
+"""What a model of the recipes `watermark` or `paper_text` does to marks that it never saw, in fonts that it never saw.
 
 python pipelines/unseen_marks.py MODEL MANIFEST -o OUT
 

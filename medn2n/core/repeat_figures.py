@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medn2n.core.classical import without_padding
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.evaluation import truth_scale
 from medn2n.core.noise import body_mask
@@ -94,7 +95,7 @@ def figures_together(
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """share, rmse, psnr_db of a method that is given all repeats (I,J,K,T) at once and gives as many: each that is
     scored is denoised without the one that it is scored by (`core.series_error`). ValueError below three repeats."""
-    frames = np.stack([scan.voxels for scan in scans], axis=-1)
+    frames = np.stack([without_padding(scan) for scan in scans], axis=-1)
     mean = frames.mean(axis=3)
     error = leave_one_out(frames, method, mask=_body(mean, scans), pairs=PAIRS_TOGETHER)
     return _error(error, truth_scale(mean, scans[0].modality), scans[0].modality)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from medn2n.core.gates import Limits
 from medn2n.core.quality import quality, trials
-from medn2n.core.repeat_figures import repeat_figures
+from medn2n.core.repeat_figures import figures_together, repeat_figures
 from medn2n.core.scan_proof import scan_proof
 from medn2n.core.volume import Volume
 
@@ -83,3 +85,18 @@ def test_coarser_noise_has_a_lower_mean_frequency_and_the_curves_say_where() -> 
     assert set(found.curves) == {"noise_power_before", "noise_power_after", "removed", "removed_noise"}
     assert found.uncertainty is not None
     assert found.uncertainty.shape == denoised.voxels.shape
+
+
+def test_padding_reaches_no_method_of_all_repeats() -> None:
+    def mean_of_all(frames: np.ndarray) -> np.ndarray:
+        assert np.isfinite(frames).all()
+        return np.broadcast_to(frames.mean(axis=3, keepdims=True), frames.shape).copy()
+
+    padding = np.zeros(truth().shape, bool)
+    padding[:8] = True
+    padded = [
+        replace(one, voxels=np.where(padding, np.nan, one.voxels), padding=padding) for one in map(scan, range(6))
+    ]
+    figures, intervals = figures_together(padded, mean_of_all)
+    assert figures["share"] == pytest.approx(1 / 5, abs=0.03)
+    assert intervals["share"][0] < 1 / 5 < intervals["share"][1]
