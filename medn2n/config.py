@@ -191,8 +191,9 @@ class Samples(_Strict):
 
 
 class Optimiser(_Strict):
-    """Adam as in the paper. The rate falls over the last `ramp_down` of the run by (½ + ½ cos πt)²."""
+    """Adam as in the paper, or Muon. The rate falls over the last `ramp_down` of the run by (½ + ½ cos πt)²."""
 
+    name: Literal["adam", "muon"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     ramp_down: float = Field(default=0.5, ge=0, le=1)

@@ -93,11 +93,43 @@ class UNet(nn.Module):
         skips.pop()
         x = functional.leaky_relu(self.bottom(x), 0.1)
         for first, second in zip(self.decode_a, self.decode_b, strict=True):
-            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = torch.cat([x, skips.pop()], dim=1)
-            x = functional.leaky_relu(first(x), 0.1)
+            upward = _on_coarse_grid if self.training and _pays_on_coarse_grid(x) else _on_fine_grid
+            x = functional.leaky_relu(upward(first, x, skips.pop()), 0.1)
             x = functional.leaky_relu(second(x), 0.1)
         return self.last(x)[crop]  # type: ignore[no-any-return]
+
+
+def _on_fine_grid(layer: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """A 3×3(×3) convolution of x, each voxel repeated in a grid twice as fine, and of the skip."""
+    x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    return layer(torch.cat([x, skip], dim=1))  # type: ignore[no-any-return]
+
+
+def _on_coarse_grid(layer: Any, x: Tensor, skip: Tensor) -> Tensor:
+    """The same but for rounding, without the repeats: up-sampling and convolution are together one transposed
+    convolution of x with stride 2, whose kernel is the layer's convolved with (1, 1) along each axis. It multiplies
+    4/9 as often in 2D, 8/27 in 3D."""
+    dims = x.dim() - 2
+    kernel = functional.pad(layer.weight[:, : x.shape[1]], [1, 1] * dims)
+    for axis in range(2, 2 + dims):
+        length = kernel.shape[axis] - 1
+        kernel = kernel.narrow(axis, 0, length) + kernel.narrow(axis, 1, length)
+    kernel = kernel.transpose(0, 1).flip(tuple(range(2, 2 + dims)))
+    transposed, convolved = {
+        2: (functional.conv_transpose2d, functional.conv2d),
+        3: (functional.conv_transpose3d, functional.conv3d),
+    }[dims]
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    x, skip = (functional.pad(one, [1, 1] * dims, mode=mode) for one in (x, skip))
+    of_skip = convolved(skip, layer.weight[:, -skip.shape[1] :], layer.bias)
+    return of_skip + transposed(x, kernel, stride=2, padding=3)
+
+
+def _pays_on_coarse_grid(x: Tensor) -> bool:
+    """On a processor, but for grids so small that making the kernel costs more. A whole training step of the 2D network
+    of 24 channels takes 0.8 of the time (patches of 64, AVX2). Never outside training: an engine's graph is of the
+    plain form."""
+    return x.device.type == "cpu" and min(x.shape[2:]) >= 16
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, Any]:

@@ -26,6 +26,7 @@ from medn2n.core.carrying import compared
 from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import shares_left
+from medn2n.core.optimisers import build_optimiser
 from medn2n.core.samples import PairedSamples
 from medn2n.core.step_loss import finished, step_loss
 from medn2n.errors import ModelError, TrainingDiverged
@@ -124,13 +125,7 @@ def _setup(
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
     fabric.seed_everything(recipe.seed, verbose=False)
     network, average = _networks(recipe.network, fabric.device)
-    optimiser = torch.optim.Adam(
-        network.parameters(),
-        lr=recipe.optimiser.learning_rate,
-        betas=recipe.optimiser.betas,
-        eps=1e-8,
-        fused=fabric.device.type == "cuda",  # a GPU waits for the launch of each small kernel otherwise
-    )
+    optimiser = build_optimiser(recipe.optimiser, network, fabric.device)
     logger.info("network %s: %d parameters", recipe.network.name, parameter_count(network))
     module, optimiser = fabric.setup(network, optimiser)
     samples = PairedSamples(training, recipe, length=recipe.samples.epoch)

@@ -179,3 +179,21 @@ def test_with_edges_repeated_an_even_picture_stays_even_up_to_its_border(dims: i
     assert torch.allclose(network(even[..., :32]), answer[..., :32], atol=1e-5)
     zeros = UNet(dims=dims, channels=6, levels=3)(even)
     assert not torch.allclose(zeros, zeros.flatten()[0].expand_as(zeros), atol=1e-2)
+
+
+@pytest.mark.parametrize(("dims", "edge"), [(2, 64), (3, 32)])
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+def test_the_training_form_computes_and_learns_the_same(dims: int, edge: int, padding: str) -> None:
+    """In training, up-sampling and convolution are one operation on the coarse grid, where that is large enough."""
+    torch.manual_seed(0)
+    network = UNet(dims=dims, channels=4, levels=2, padding=padding).double()
+    image = torch.randn(1, 1, edge, *[edge + 4] * (dims - 1)).double()
+    learned = {}
+    for training in (True, False):
+        network.train(training).zero_grad()
+        output = network(image)
+        output.square().mean().backward()
+        learned[training] = [output.detach(), *(parameter.grad.clone() for parameter in network.parameters())]
+    assert not torch.equal(learned[True][0], learned[False][0])  # else the two forms were one
+    for one, other in zip(learned[True], learned[False], strict=True):
+        torch.testing.assert_close(one, other)

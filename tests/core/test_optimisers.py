@@ -1,0 +1,97 @@
+"""Muon: what its steps are, and that Adam's part is Adam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from medn2n.config import Optimiser
+from medn2n.core.networks import build_network
+from medn2n.core.optimisers import Muon, build_optimiser, orthogonal
+from medn2n.formats.checkpoint import load_checkpoint
+from medn2n.stages.samples_to_bundle import train
+from tests.tiny_training import cases, few
+
+MUON = Optimiser(name="muon")
+
+
+def draws(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (24, 24), (2, 500)])
+def test_an_orthogonal_step_keeps_the_directions_and_evens_their_lengths(shape: tuple[int, int]) -> None:
+    matrix = draws(*shape)
+    left, lengths, right = torch.linalg.svd(matrix, full_matrices=False)
+    along = left.T @ orthogonal(matrix) @ right.T
+    told = lengths / lengths.norm() > 0.02
+    assert torch.all((along.diagonal()[told] > 0.6) & (along.diagonal()[told] < 1.25))
+    assert float((along - torch.diag(along.diagonal())).abs().max()) < 1e-4
+
+
+def test_of_no_gradient_comes_no_step() -> None:
+    assert not orthogonal(torch.zeros(4, 9)).any()
+
+
+def test_a_step_has_the_size_of_adams_whatever_the_gradients_size() -> None:
+    for size in (1e-6, 1.0, 1e6):
+        weight = nn.Parameter(torch.zeros(16, 8, 3, 3))
+        optimiser = Muon([weight], lr=0.1, betas=(0.9, 0.99))
+        weight.grad = size * draws(16, 8, 3, 3)
+        optimiser.step()
+        assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.1 * 0.2, rel=0.15)
+        assert float((weight.detach() * weight.grad).sum()) < 0
+
+
+def test_biases_and_single_outputs_are_left_to_adam() -> None:
+    start = [draws(7), draws(1, 4, 3, 3)]
+    ours, adams = ([nn.Parameter(one.clone()) for one in start] for _ in range(2))
+    steps = (
+        Muon(ours, lr=0.01, betas=(0.9, 0.99)),
+        torch.optim.Adam(adams, lr=0.01, betas=(0.9, 0.99), eps=1e-8),
+    )
+    for turn in range(5):
+        for parameters, optimiser in zip((ours, adams), steps, strict=True):
+            for parameter in parameters:
+                parameter.grad = draws(*parameter.shape, seed=turn)
+            optimiser.step()
+    for one, other in zip(ours, adams, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_it_learns_a_linear_map() -> None:
+    inputs, wanted = draws(256, 12, seed=1), draws(256, 12, seed=1) @ draws(12, 6, seed=2)
+    torch.manual_seed(0)
+    layer = nn.Linear(12, 6)
+    optimiser = build_optimiser(MUON, layer, torch.device("cpu"))
+    losses = []
+    for turn in range(200):
+        optimiser.param_groups[0]["lr"] = 0.1 * (1 - turn / 200)
+        optimiser.zero_grad()
+        loss = (layer(inputs) - wanted).square().mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_a_recipe_trains_with_it_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    muon = {"name": "muon", "learning_rate": 1e-3, "ema": 0.9, "ramp_down": 0.0}
+    whole = train(cases(), [], few(optimiser=muon | {"steps": 6}), folder=tmp_path / "whole", device="cpu")
+    for steps in (4, 6):
+        parts = few(optimiser=muon | {"steps": steps})
+        trained = train(cases(), [], parts, folder=tmp_path / "parts", device="cpu", resume=steps == 6)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(trained.network.state_dict()[name], value)
+    network = build_network("unet", {"dims": 2, "channels": 8, "levels": 2}, residual=True)
+    optimiser = build_optimiser(MUON, network, torch.device("cpu"))
+    load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.safetensors", network=network, optimiser=optimiser)
+    assert any("momentum" in state for state in optimiser.state.values())
+
+
+def test_a_closure_is_refused() -> None:
+    with pytest.raises(NotImplementedError):
+        Muon([nn.Parameter(torch.zeros(2, 2))], lr=0.1, betas=(0.9, 0.99)).step(lambda: 0.0)
