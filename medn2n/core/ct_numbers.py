@@ -125,23 +125,23 @@ def _compared(
     for number, name in enumerate(names, start=1):
         keep = counted == number
         if np.count_nonzero(keep) >= FEWEST_VOXELS:
-            found.append(_region(name, keep, before[keep].astype(np.float64), after[keep].astype(np.float64)))
+            found.append(_region(name, keep, before[keep], after[keep]))
     return tuple(found)
 
 
 def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNumbers:
     member, count = patches(keep, PATCH)
-    sizes = np.bincount(member, minlength=count).astype(np.float64)
+    sizes = np.bincount(member, minlength=count)
+    filled = sizes > 0
+    sizes, number = sizes[filled], int(np.count_nonzero(filled))
+    first, second = (np.bincount(member, weights=scan, minlength=count)[filled] for scan in (before, after))
 
-    def mean(values: Array) -> tuple[float, float]:
-        sums = np.bincount(member, weights=values, minlength=count)
-        middle = float(values.mean())
-        filled = sizes > 0
-        number = int(np.count_nonzero(filled))
-        spread = float(np.sum((sums - middle * sizes)[filled] ** 2)) * number / max(number - 1, 1)
-        return middle, float(np.sqrt(spread)) / len(values) if number > 1 else float("nan")
+    def mean(sums: Array) -> tuple[float, float]:
+        middle = float(sums.sum() / len(before))
+        spread = float(np.sum((sums - middle * sizes) ** 2)) * number / max(number - 1, 1)
+        return middle, float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
 
-    (old, old_error), (new, new_error), (shift, error) = mean(before), mean(after), mean(after - before)
+    (old, old_error), (new, new_error), (shift, error) = mean(first), mean(second), mean(second - first)
     return RegionNumbers(
         region=name,
         voxels=len(before),

@@ -65,12 +65,15 @@ class SingleScanFigures:
         return self.noise_after / self.noise_before if self.noise_before > 0 else float("nan")
 
 
-def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = None) -> SingleScanFigures:
+def single_scan_figures(
+    before: Volume, after: Volume, *, flat: Mask | None = None, body: Mask | None = None
+) -> SingleScanFigures:
     """Figures of one denoised scan without truth or repeat; a 4D scan counts its first frame. Noise and mean are
     measured in `spread_slices`.
 
-    flat: the flat tissue in those slices of the first frame, where the caller knows it (`noise.flat_regions`). Residual
-    anatomy inside the flat blocks counts as noise in both, so noise_left errs upwards.
+    flat, body: the flat tissue and the body in those slices of the first frame, where the caller knows them
+    (`noise.flat_regions`, `noise.body_mask`). Residual anatomy inside the flat blocks counts as noise in both, so
+    noise_left errs upwards.
     """
     before, after = before.frame(0), after.frame(0)
     first, second, padding = before.voxels, after.voxels, before.padding
@@ -80,7 +83,7 @@ def single_scan_figures(before: Volume, after: Volume, *, flat: Mask | None = No
     first, second, inside = first[..., some], second[..., some], inside[..., some]
     padding = None if padding is None else padding[..., some]
     flat = flat_regions(first, padding) if flat is None else flat
-    body = body_mask(first, before.modality, padding) & inside
+    body = (body_mask(first, before.modality, padding) if body is None else body) & inside
     return SingleScanFigures(
         noise_before=noise_in(first, flat),
         noise_after=noise_in(second, flat),

@@ -90,9 +90,9 @@ def cut_blocks(voxels: Array, where: BoolArray | None = None, *, side: int | Non
 def patches(keep: BoolArray, side: int) -> tuple[npt.NDArray[np.int64], int]:
     """For each True voxel of (I,J,K) `keep`, the number of the square in-plane patch that it lies in, and how many
     there are: noise of different patches is taken as independent."""
-    i, j, k = np.nonzero(keep)
-    rows, columns = (size // side + 1 for size in keep.shape[:2])
-    return ((i // side) * columns + j // side) * keep.shape[2] + k, rows * columns * keep.shape[2]
+    rows, columns, slices = keep.shape[0] // side + 1, keep.shape[1] // side + 1, keep.shape[2]
+    i, j, k = np.ogrid[: keep.shape[0], : keep.shape[1], :slices]
+    return (((i // side) * columns + j // side) * slices + k)[keep], rows * columns * slices
 
 
 def robust_std(values: Array) -> float:
@@ -167,17 +167,20 @@ def _dark_tissue_threshold(compressed: Array) -> float | None:
     return float(lower) if dark.mean() >= DARK_TISSUE_RATIO * air.mean() else None
 
 
-def body_mask(voxels: Array, modality: str, padding: BoolArray | None = None) -> BoolArray:
+def body_mask(
+    voxels: Array, modality: str, padding: BoolArray | None = None, *, tissue: BoolArray | None = None
+) -> BoolArray:
     """Body or head, cavities filled slice by slice, (I,J,K) bool. CT in HU: skin threshold of −500 HU;
     anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the
-    largest are left out. Of a photograph, all of it."""
+    largest are left out. Of a photograph, all of it. tissue: the scan's `tissue_mask`, dark tissue with it, where
+    the caller has that."""
     if modality == "PHOTO":
         return np.ones(voxels.shape, dtype=bool)
     skin = np.asarray(voxels > BODY_HU) if modality == "CT" else None
     if skin is not None and 0.005 < skin.mean() < 0.995:
         mask = skin if padding is None else skin & ~padding
     else:
-        mask = tissue_mask(voxels, padding, dark=True)
+        mask = tissue_mask(voxels, padding, dark=True) if tissue is None else tissue
     labels, count = ndimage.label(mask)
     if count == 0:
         return np.ones(voxels.shape, dtype=bool)
@@ -194,13 +197,14 @@ def quiet_share(voxels: Array, padding: BoolArray | None = None) -> float:
     return QUIET_SHARE_MAGNITUDE if is_magnitude(voxels, padding) else QUIET_SHARE_CT
 
 
-def quiet_blocks(voxels: Array, padding: BoolArray | None = None) -> Blocks:
+def quiet_blocks(voxels: Array, padding: BoolArray | None = None, *, tissue: BoolArray | None = None) -> Blocks:
     """The quietest share of the tissue blocks of (I,J,K) `voxels`; of all measured blocks, then of any block,
-    where tissue gives too few. Blocks without any variation (masked air) never count."""
+    where tissue gives too few. Blocks without any variation (masked air) never count. tissue: as for `body_mask`."""
+    tissue = tissue_mask(voxels, padding, dark=True) if tissue is None else tissue
     share, side = quiet_share(voxels, padding), block_side(voxels, padding)
     usable = measured_voxels(voxels, padding)
     everything = np.isfinite(voxels)
-    for where in (usable & tissue_mask(voxels, padding, dark=True), usable, everything):
+    for where in (usable & tissue, usable, everything):
         blocks = cut_blocks(voxels, where, side=side)
         blocks = blocks.chosen(blocks.sigma > 0)
         if len(blocks.mean) * share >= MINIMUM_BLOCKS:
@@ -210,11 +214,11 @@ def quiet_blocks(voxels: Array, padding: BoolArray | None = None) -> Blocks:
     return blocks.chosen(blocks.sigma <= np.quantile(blocks.sigma, max(share, 1 / len(blocks.mean))))
 
 
-def flat_regions(voxels: Array, padding: BoolArray | None = None) -> BoolArray:
+def flat_regions(voxels: Array, padding: BoolArray | None = None, *, tissue: BoolArray | None = None) -> BoolArray:
     """(I,J,K) bool: the flat tissue of a noisy scan. Choose it once, on the noisy scan, and hand it to
-    `noise_in` for the scan before and after denoising."""
+    `noise_in` for the scan before and after denoising. tissue: as for `body_mask`."""
     mask = np.zeros(voxels.shape, dtype=bool)
-    blocks = quiet_blocks(voxels, padding)
+    blocks = quiet_blocks(voxels, padding, tissue=tissue)
     for i, j, k in blocks.corner:
         mask[i : i + blocks.side, j : j + blocks.side, k] = True
     return mask

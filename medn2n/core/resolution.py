@@ -243,15 +243,17 @@ def blur_pixels(
         return EdgeBlur(square=float("nan"), error=float("nan"), voxels=0, contrast=0.0)
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
     first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
-    second = _laplacian(_laplacian(old, GUIDE_PIXELS / np.sqrt(2)), GUIDE_PIXELS / np.sqrt(2))[keep] / 8
+    fourth = _derivative(old, GUIDE_PIXELS, (4, 0)) + _derivative(old, GUIDE_PIXELS, (0, 4))
+    second = (fourth + 2 * _derivative(old, GUIDE_PIXELS, (2, 2)))[keep] / 8
     taken, square = removed[keep], 0.0
+    went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
     for _ in range(STEPS):  # taken = s²·first − (s²)²·second
-        square = float(taken @ instrument / ((first - square * second) @ instrument))
+        square = went / (once - square * twice)
     left = (taken - square * first + square**2 * second) * instrument
     number, count = patches(keep, PATCH_PIXELS)
     sums = np.bincount(number, weights=left, minlength=count)[np.bincount(number, minlength=count) > 0]
     spread = float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)))
-    error = spread / abs(float((first - 2 * square * second) @ instrument))
+    error = spread / abs(once - 2 * square * twice)
     return EdgeBlur(square=square, error=error, voxels=len(taken), contrast=float(np.median(slope[keep])))
 
 

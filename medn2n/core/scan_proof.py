@@ -22,7 +22,7 @@ from scipy.ndimage import minimum_filter
 
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
-from medn2n.core.noise import block_side, body_mask, flat_regions
+from medn2n.core.noise import block_side, body_mask, flat_regions, tissue_mask
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
 from medn2n.core.spread_slices import spread_slices
@@ -56,19 +56,23 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
     some = spread_slices(first.shape)
-    sampled = first[..., some], second[..., some], None if padding is None else padding[..., some]
+    old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
+    gaps = None if padding is None else padding[..., some]
     measure = ct_numbers if modality == "CT" else mr_signal
     with ThreadPoolExecutor(2) as pool:  # half the time goes into structure, and numpy and scipy share the cores well
         structure = pool.submit(
             structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
         )
-        edge = pool.submit(_edge, *sampled, modality)
-        flat, side = flat_regions(sampled[0], sampled[2]), block_side(sampled[0], sampled[2])
+        tissue = tissue_mask(old, gaps, dark=True)
+        body = body_mask(old, modality, gaps, tissue=tissue)
+        edge = pool.submit(_edge, old, new, body)
+        flat = flat_regions(old, gaps, tissue=tissue)
+        side = block_side(old, gaps)
         return ScanProof(
             modality=modality,
-            figures=single_scan_figures(before, after, flat=flat),
-            power_before=_power(sampled[0], flat, spacing, side),
-            power_after=_power(sampled[1], flat, spacing, side),
+            figures=single_scan_figures(before, after, flat=flat, body=body),
+            power_before=_power(old, flat, spacing, side),
+            power_after=_power(new, flat, spacing, side),
             regions=measure(first, second, padding),
             edge=edge.result(),
             structure=structure.result(),
@@ -83,9 +87,8 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], s
         return None
 
 
-def _edge(before: Array, after: Array, padding: Array | None, modality: str) -> EdgeBlur | None:
+def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_]) -> EdgeBlur | None:
     """Of the body's inside, since a masked rim is an edge that no scanner drew."""
-    inside = body_mask(before, modality, padding) & np.isfinite(before)
-    inside = minimum_filter(inside, (2 * RIM + 1, 2 * RIM + 1, 1))
+    inside = minimum_filter(body & np.isfinite(before), (2 * RIM + 1, 2 * RIM + 1, 1))
     edge = blur_pixels(np.nan_to_num(before), np.nan_to_num(after), where=inside)
     return edge if edge.voxels and np.isfinite(edge.square) else None
