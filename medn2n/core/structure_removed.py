@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 DIAMETERS_MM = (3.0, 5.0, 8.0)
 SOFT_TISSUE_HU = (-180.0, 180.0)
 AWAY_FROM_EDGES_MM = 4.0
-STEEP = 2.0  # times the median slope of MR tissue: an edge
+BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
 AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
 WIDER = 1.6  # the wider Gaussian over the narrow one
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
@@ -149,7 +149,8 @@ def _correlation(removed: Array, shown: Array, flat: Mask, sigma: float) -> tupl
 
 
 def _flat_tissue(before: Array, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
-    """Soft tissue (CT by its number, MR what is not air) without what is near an edge of it."""
+    """Soft tissue (CT by its number, MR what is neither air nor bright) without what is near an edge of it. Not by its
+    slope: a lesion that was taken out has one, and of 13 lesions of 40 % in MR 2 were then passed over."""
     smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
     if modality == "CT":
         tissue = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
@@ -157,20 +158,12 @@ def _flat_tissue(before: Array, pixel_mm: float, modality: str, padding: Mask | 
         last = None if padding is None else np.moveaxis(padding, 0, 2)
         tissue = np.moveaxis(noise.tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
         if tissue.any():
-            slope = _slope_squared(smooth)
-            tissue &= slope <= STEEP**2 * np.median(slope[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
+            typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
+            tissue &= smooth <= BRIGHT * typical
     if padding is not None:
         tissue &= ~padding
     side = 2 * round(AWAY_FROM_EDGES_MM / pixel_mm) + 1
     return np.asarray(ndimage.minimum_filter(tissue, (1, side, side), mode="constant"))
-
-
-def _slope_squared(smooth: Array) -> Array:
-    """Squared in-plane slope of (K,I,J), per two pixels; none in the outermost rows and columns."""
-    slope = np.zeros_like(smooth)
-    slope[:, 1:-1, 1:-1] = (smooth[:, 2:, 1:-1] - smooth[:, :-2, 1:-1]) ** 2
-    slope[:, 1:-1, 1:-1] += (smooth[:, 1:-1, 2:] - smooth[:, 1:-1, :-2]) ** 2
-    return slope
 
 
 def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
