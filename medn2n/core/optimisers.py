@@ -10,8 +10,7 @@ rate that suits Adam suits it too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -26,68 +25,69 @@ PASSES = 5
 
 def build_optimiser(spec: Optimiser, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The optimiser of a recipe, for all parameters of a network."""
-    if spec.name == "muon":
-        return Muon(network.parameters(), lr=spec.learning_rate, betas=spec.betas)
+    kind = {"adam": torch.optim.Adam, "muon": Muon}[spec.name]
     fused = device.type == "cuda"  # a GPU waits for the launch of each small kernel otherwise
-    return torch.optim.Adam(network.parameters(), lr=spec.learning_rate, betas=spec.betas, eps=1e-8, fused=fused)
+    return kind(network.parameters(), lr=spec.learning_rate, betas=spec.betas, eps=1e-8, fused=fused)
 
 
-class Muon(torch.optim.Optimizer):
-    """Matrices (convolutions of several outputs) by Muon, all other parameters by Adam with the given betas."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": betas})
+class Muon(torch.optim.Adam):
+    """Matrices (the weights of convolutions of several outputs) by Muon, all other parameters by Adam. A step uses the
+    matrices' gradients up: they are None after it."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         if closure is not None:
             raise NotImplementedError("Muon: gradients are computed before the step, not by a closure.")
         for group in self.param_groups:
-            for parameter in (one for one in group["params"] if one.grad is not None):
-                state, gradient = self.state[parameter], parameter.grad
-                if parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) > 1:
-                    change = _orthogonal_step(gradient, state)
-                else:
-                    change = _adam_step(gradient, state, group["betas"])
-                parameter.sub_(change, alpha=group["lr"])
+            matrices = [one for one in group["params"] if one.grad is not None and _is_matrix(one)]
+            if matrices:
+                torch._foreach_add_(matrices, self._changes(matrices), alpha=-group["lr"])
+            for one in matrices:
+                one.grad = None  # so that Adam passes them over
+        super().step()
+
+    def _changes(self, matrices: list[Tensor]) -> list[Tensor]:
+        for one in matrices:
+            if not self.state[one]:  # "step" since Adam looks for it when a state is loaded
+                self.state[one] |= {"step": torch.zeros(()), "momentum": torch.zeros_like(one)}
+        gradients = [one.grad for one in matrices if one.grad is not None]
+        momenta = [self.state[one]["momentum"] for one in matrices]
+        torch._foreach_mul_(momenta, MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        ahead = torch._foreach_add(gradients, momenta, alpha=MOMENTUM)  # Nesterov's
+        turned = orthogonal([one.flatten(1) for one in ahead])
+        torch._foreach_mul_(turned, [ROOT_MEAN_SQUARE * math.sqrt(max(one.shape)) for one in turned])
+        return [one.view(like.shape) for one, like in zip(turned, matrices, strict=True)]
 
 
-def _orthogonal_step(gradient: Tensor, state: dict[str, Any]) -> Tensor:
-    if not state:
-        state["momentum"] = torch.zeros_like(gradient)
-    momentum: Tensor = state["momentum"]
-    momentum.mul_(MOMENTUM).add_(gradient)
-    matrix = torch.add(gradient, momentum, alpha=MOMENTUM).flatten(1)  # Nesterov's look ahead
-    return orthogonal(matrix).mul_(ROOT_MEAN_SQUARE * math.sqrt(max(matrix.shape))).view(gradient.shape)
+def _is_matrix(parameter: Tensor) -> bool:
+    return parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) > 1
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """U Vᵀ of `matrix` (N,M) = U S Vᵀ, float32, roughly: singular values end between 0.7 and 1.2, those below a
+def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
+    """U Vᵀ of each matrix (N,M) = U S Vᵀ, float32, roughly: singular values end between 0.7 and 1.2, those below a
     hundredth of the Frobenius norm lower.
 
     Newton-Schulz passes. Each multiplies the matrix by a polynomial of its Gram matrix; as these commute, the passes
-    are done on the small Gram matrices alone, and the matrix is multiplied once."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-12)
-    gram, one = wide @ wide.T, torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
+    are done on the small Gram matrices alone, those of one size together, and each matrix is multiplied once."""
+    wide = [one if one.shape[0] <= one.shape[1] else one.T for one in matrices]
+    norms = torch._foreach_clamp_min(torch._foreach_norm(wide), 1e-12)
+    wide = list(torch._foreach_div(wide, norms))
+    factors: dict[int, Tensor] = {}
+    for size in {len(one) for one in wide}:
+        same = [number for number, one in enumerate(wide) if len(one) == size]
+        passed = _passes(torch.stack([wide[number] @ wide[number].T for number in same]))
+        factors |= dict(zip(same, passed, strict=True))
+    results = [factors[number] @ one for number, one in enumerate(wide)]
+    return [result if one.shape[0] <= one.shape[1] else result.T for result, one in zip(results, matrices, strict=True)]
+
+
+def _passes(gram: Tensor) -> Tensor:
+    """(B,N,N): what all passes together multiply matrices by whose Gram matrices these are."""
     a, b, c = QUINTIC
+    one = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     factor = one
     for _ in range(PASSES):
-        by: Tensor = a * one + b * gram + c * gram @ gram
+        by = torch.baddbmm(a * one + b * gram, gram, gram, alpha=c)
         factor, gram = by @ factor, by @ gram @ by
-    result: Tensor = factor @ wide
-    return result if matrix.shape[0] <= matrix.shape[1] else result.T
-
-
-def _adam_step(gradient: Tensor, state: dict[str, Any], betas: tuple[float, float]) -> Tensor:
-    if not state:
-        state |= {"step": torch.zeros(()), "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
-    mean: Tensor = state["mean"]
-    square: Tensor = state["square"]
-    state["step"] += 1
-    count = float(state["step"])
-    mean.lerp_(gradient, 1 - betas[0])
-    square.lerp_(gradient.square(), 1 - betas[1])
-    spread = (square / (1 - betas[1] ** count)).sqrt_().add_(1e-8)
-    change: Tensor = (mean / (1 - betas[0] ** count)).div_(spread)
-    return change
+    return factor
