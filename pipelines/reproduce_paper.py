@@ -6,7 +6,8 @@ PHOTOS: a folder of grey PNG or TIFF pictures; 40 of them, those with the smalle
 MR heads, one subject up to the first "_" of a file's name. Both trainings of a pair start from the same weights and see
 the same patches under the same corruption, step for step; only the targets differ. Noise is never clipped, neither in
 training nor when a model is judged; its answer, from a single pass, is clipped and rounded to 8 bits, and PSNR is taken
-per picture and then averaged (the paper's protocol).
+per picture and then averaged (the paper's protocol). Beside it, the same of the mean of two passes, the second over the
+mirrored picture, as `medn2n denoise` takes it.
 
 Every result is a JSON file in OUT, and what is there is not done again: an interrupted call goes on where it stopped.
 Budget: `--minutes` of all cores for each run, counted as CPU time of a thread, so that a loaded machine trains as long
@@ -113,14 +114,17 @@ def train_and_judge(
     row = ROWS[row_name]
     recipe = run_recipe(row, name, seed, steps, settings)
     info = medn2n.train_model(recipe, manifest, folder, device=device, resume=True).info
-    denoiser = medn2n.Denoiser.load(folder, device=device, both_ways=False)
     pairs = judged_pictures(row, manifest)
-    figures = [psnr(denoiser(clean.with_voxels(noisy)).voxels, clean) for clean, noisy in pairs]
+    single, mirrored = (
+        [psnr(denoiser(clean.with_voxels(noisy)).voxels, clean) for clean, noisy in pairs]
+        for denoiser in (medn2n.Denoiser.load(folder, device=device, both_ways=both) for both in (False, True))
+    )
     torch = sys.modules["torch"]
     cores = f"{os.cpu_count()} {platform.machine()} cores"
     store(
         {
-            "run": name, "seed": seed, "psnr": float(np.mean(figures)), "psnr_of_each": figures, "settings": settings,
+            "run": name, "seed": seed, "psnr": float(np.mean(single)), "psnr_of_each": single,
+            "psnr_mirrored": float(np.mean(mirrored)), "settings": settings,
             "hardware": torch.cuda.get_device_name() if device == "cuda" else cores, "torch": str(torch.__version__),
             "steps": steps, "parameters": info.figures["parameters"], "minutes": info.figures["training_minutes"],
         },

@@ -96,6 +96,7 @@ def test_reproduce_the_paper_and_its_table(tmp_path: Path) -> None:
     # Noise of 25 grey levels; two steps change next to nothing; BM3D helps.
     assert judged["input"] == pytest.approx(20 * np.log10(255 / 25), abs=0.4)
     assert one["psnr"] == pytest.approx(judged["input"], abs=0.3)
+    assert one["psnr_mirrored"] == pytest.approx(one["psnr"], abs=0.3)
     assert judged["BM3D"] > judged["input"] + 5
     photos = json.loads((tmp_path / "out" / "photos.json").read_text())
     kept = [group["sha256"] for group in photos["test"]]
