@@ -37,6 +37,10 @@ class InputError(Medn2nError):
         super().__init__(sentence)
         self.code = code
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
+        """So that another process gets it whole: else the process that waits for a worker's answer breaks down."""
+        return type(self), (self.code, str(self))
+
 
 class ModelError(InputError):
     """A model bundle is unknown, damaged, or made for something else."""

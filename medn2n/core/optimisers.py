@@ -36,6 +36,7 @@ class Muon(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of all parameters that have a gradient."""
         if closure is not None:
             raise NotImplementedError("Muon: gradients are computed before the step, not by a closure.")
         for group in self.param_groups:

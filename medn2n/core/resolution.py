@@ -243,8 +243,7 @@ def blur_pixels(
         return EdgeBlur(square=float("nan"), error=float("nan"), voxels=0, contrast=0.0)
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
     first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
-    fourth = _derivative(old, GUIDE_PIXELS, (4, 0)) + _derivative(old, GUIDE_PIXELS, (0, 4))
-    second = (fourth + 2 * _derivative(old, GUIDE_PIXELS, (2, 2)))[keep] / 8
+    second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
     taken, square = removed[keep], 0.0
     went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
     for _ in range(STEPS):  # taken = s²·first − (s²)²·second
@@ -273,3 +272,8 @@ def _derivative(voxels: Array, width: float, order: tuple[int, int]) -> Array:
 
 def _laplacian(voxels: Array, width: float) -> Array:
     return _derivative(voxels, width, (2, 0)) + _derivative(voxels, width, (0, 2))
+
+
+def _bilaplacian(voxels: Array, width: float) -> Array:
+    along = _derivative(voxels, width, (4, 0)) + _derivative(voxels, width, (0, 4))
+    return along + 2 * _derivative(voxels, width, (2, 2))
