@@ -35,10 +35,12 @@ class Muon(torch.optim.Adam):
     matrices' gradients up: they are None after it."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of all parameters that have a gradient."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of all parameters that have a gradient; `closure` computes the gradients first, and the loss."""
+        loss = None
         if closure is not None:
-            raise NotImplementedError("Muon: gradients are computed before the step, not by a closure.")
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             matrices = [one for one in group["params"] if one.grad is not None and _is_matrix(one)]
             if matrices:
@@ -46,6 +48,7 @@ class Muon(torch.optim.Adam):
             for one in matrices:
                 one.grad = None  # so that Adam passes them over
         super().step()
+        return loss
 
     def _changes(self, matrices: list[Tensor]) -> list[Tensor]:
         for one in matrices:

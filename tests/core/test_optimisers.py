@@ -92,6 +92,17 @@ def test_a_recipe_trains_with_it_and_goes_on_where_it_stopped(tmp_path: Path) ->
     assert any("momentum" in state for state in optimiser.state.values())
 
 
-def test_a_closure_is_refused() -> None:
-    with pytest.raises(NotImplementedError):
-        Muon([nn.Parameter(torch.zeros(2, 2))], lr=0.1, betas=(0.9, 0.99)).step(lambda: 0.0)
+def test_a_closure_computes_the_gradients_first() -> None:
+    weights = [nn.Parameter(draws(4, 6)) for _ in range(2)]
+    with_closure, without = (Muon([one], lr=0.1, betas=(0.9, 0.99)) for one in weights)
+
+    def loss(weight: nn.Parameter) -> float:
+        value = (weight - draws(4, 6, seed=1)).square().sum()
+        value.backward()
+        return float(value.detach())
+
+    there = loss(weights[1])
+    without.step()
+    assert with_closure.step(lambda: loss(weights[0])) == there
+    torch.testing.assert_close(*weights)
+    assert not torch.equal(weights[0].detach(), draws(4, 6))
