@@ -25,13 +25,14 @@ from medn2n.cli_options import (
     LicenceOption,
     LimitsOption,
     MaxMinutes,
-    Modality,
+    ModalityOption,
     PartMinutes,
     PrepareOption,
     RicianOption,
     RootOption,
     SigmaOption,
     SourceOption,
+    SplitOption,
     SyntaxOption,
     UidOption,
 )
@@ -55,10 +56,6 @@ app.add_typer(benchmark_app, name="benchmark")
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def _upper(modality: Modality | None) -> str:
-    return "" if modality is None else modality.upper()
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
@@ -78,7 +75,7 @@ def _options(
 @app.command("catalogue")
 def catalogue_command(
     scans: Annotated[Path, typer.Argument(help="A folder of scans, or one file.")],
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    modality: ModalityOption = None,
     as_json: Json = False,
 ) -> None:
     """What is there, what is passed over or refused, and why."""
@@ -87,7 +84,7 @@ def catalogue_command(
 
     if not scans.exists():
         raise UsageError("SCANS does not exist. Give a folder of scans or a scan file.")
-    found = catalogue(scans, modality=_upper(modality))
+    found = catalogue(scans, modality=modality or "")
     print(json.dumps(catalogue_json(found), indent=1) if as_json else catalogue_table(found))
     refused = sum(item.status == "refused" for item in found.passed_over)
     raise typer.Exit(3 if refused else 0 if found.series else 4)
@@ -99,7 +96,7 @@ def pair(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="MANIFEST.json to write.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Explain every decision, write nothing.")] = False,
     declare: Annotated[Path | None, typer.Option(help="File of groups that you know to be repeats, or not.")] = None,
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    modality: ModalityOption = None,
     singles: Annotated[bool, typer.Option("--singles", help="List scans without a repeat too.")] = False,
     root: RootOption = "",
     source: SourceOption = "",
@@ -119,7 +116,7 @@ def pair(
     if page is None and written is not None and not no_report:
         page = written.with_suffix(".html")
     manifest, decisions = pair_scans(
-        scans, written, declare=declare, modality=_upper(modality), singles=singles, root=root, source=source,
+        scans, written, declare=declare, modality=modality or "", singles=singles, root=root, source=source,
         licence=licence, page=page,
     )  # fmt: skip
     print(decision_lines(manifest, decisions))
@@ -169,7 +166,7 @@ def denoise(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, a series folder or a tree of studies.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the copies; mirrors INPUT.")],
     model: Annotated[str, typer.Option(help="auto, a shipped model's name, or a folder.")] = "auto",
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    modality: ModalityOption = None,
     strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
     dtype: Annotated[Literal["same", "float32"], typer.Option(help="Stored type of the copies.")] = "same",
     format_: FormatOption = "same",
@@ -195,7 +192,7 @@ def denoise(
 
     dicom = DicomOptions(uid=uid, syntax=syntax, equipment=equipment, keep_private=tuple(keep_private or ()))
     options = Options(
-        model=model, modality=_upper(modality), strength=strength, dtype=dtype, format=format_, rician=rician,
+        model=model, modality=modality or "", strength=strength, dtype=dtype, format=format_, rician=rician,
         sigma=sigma, device=device, threads=threads, memory_gb=memory, dicom=dicom, dry_run=dry_run,
         overwrite=overwrite, report=not no_report, limits=read_limits(limits),
     )  # fmt: skip
@@ -216,7 +213,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Classical filter; may be repeated; 'all' for all that are installed.")
     ] = None,
     copies: CopiesOption = None,
-    split: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
+    split: SplitOption = "test",
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
     limits: LimitsOption = None,
 ) -> None:

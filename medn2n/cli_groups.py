@@ -1,4 +1,4 @@
-"""Verbs with verbs of their own: `simulate ct|mr|corrupt`, `models list`, `config list|show`, `benchmark catalogue`."""
+"""Verbs with verbs of their own: `simulate`, `models`, `config` and `benchmark`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from medn2n.cli_options import Modality
+from medn2n.cli_options import ModalityOption
 from medn2n.errors import UsageError
 
 simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
 config_app = typer.Typer(no_args_is_help=True, help="The training recipes that ship.")
-benchmark_app = typer.Typer(no_args_is_help=True, help="How fast, beside other tools on the same files.")
+benchmark_app = typer.Typer(no_args_is_help=True, help="How fast medn2n is, and how often its checks are right.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
@@ -145,14 +145,14 @@ def benchmark_catalogue(
 def benchmark_pairs(
     scans: Annotated[Path | None, typer.Argument(help="Scans whose anatomy serves; phantoms alone without.")] = None,
     cases: Annotated[int, typer.Option(help="Built pairs of each fault.", min=1)] = 400,
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    modality: ModalityOption = None,
     seed: Seed = 0,
 ) -> None:
     """What the pair check finds in pairs with a built fault, and its false alarms in pairs without."""
     from medn2n.benchmark_tables import pair_benchmark_table
     from medn2n.pair_benchmark import benchmark_pairs as measure
 
-    print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=(modality or "").upper())))
+    print(pair_benchmark_table(measure(scans, cases=cases, seed=seed, modality=modality or "")))
 
 
 @benchmark_app.command("error")
@@ -170,14 +170,14 @@ def benchmark_error(
 @benchmark_app.command("gates")
 def benchmark_gates(
     scans: Annotated[Path, typer.Argument(help="Scans that the faults are built on.")],
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
+    modality: ModalityOption = None,
     seed: Seed = 0,
 ) -> None:
     """What the limits of one denoised scan catch of faults in a known size, and what they fail wrongly."""
     from medn2n.benchmark_tables import gate_benchmark_table
     from medn2n.gate_benchmark import benchmark_gates as measure
 
-    print(gate_benchmark_table(measure(scans, modality=(modality or "").upper(), seed=seed)))
+    print(gate_benchmark_table(measure(scans, modality=modality or "", seed=seed)))
 
 
 @benchmark_app.command("samples")
@@ -221,8 +221,8 @@ def simulate_corrupt(
     mark: Annotated[Path | None, typer.Option(help="watermark: grey picture of it, white where it is.")] = None,
     black: Annotated[float | None, typer.Option(help="Value of black; else the modality's.")] = None,
     white: Annotated[float | None, typer.Option(help="Value of white; else the modality's.")] = None,
-    modality: Annotated[Modality | None, typer.Option(help="For files that do not say theirs.")] = None,
-    repeats: Annotated[int, typer.Option(help="Independent copies.", min=1)] = 2,
+    modality: ModalityOption = None,
+    repeats: Repeats = 2,
     seed: Seed = 0,
 ) -> None:
     """Noise, erased pixels, lettering or marks, on photographs and scans. Ranges as 0,50 are drawn from."""
@@ -237,6 +237,6 @@ def simulate_corrupt(
     levels = None if black is None or white is None else (black, white)
     simulate_corruption(
         images, output, section={"kind": kind, **section}, repeats=repeats, seed=seed,
-        modality=(modality or "").upper(), levels=levels,
+        modality=modality or "", levels=levels,
     )  # fmt: skip
     print(f"{output / 'manifest.json'}")

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-Modality = Literal["ct", "mr"]  # what a NIfTI cannot say of itself
+ModalityOption = Annotated[
+    Literal["CT", "MR"] | None,
+    typer.Option("--modality", help="For files that do not say theirs.", case_sensitive=False),
+]
 FormatOption = Annotated[
     Literal["same", "dicom", "nifti"],
     typer.Option("--format", help="nifti writes one file a volume."),
@@ -42,6 +45,10 @@ RootOption = Annotated[
 ]
 SourceOption = Annotated[str, typer.Option("--source", help="Where the scans come from; recorded in each group.")]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the scans; recorded in each group.")]
+SplitOption = Annotated[
+    Literal["training", "validation", "test"],
+    typer.Option(help="Which scans; where it has none, the first of validation, test and training that has."),
+]
 CopiesOption = Annotated[
     list[str] | None,
     typer.Option(help="NAME=FOLDER: scans denoised elsewhere, laid out as the manifest's; may be repeated."),

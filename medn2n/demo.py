@@ -20,7 +20,7 @@ import torch
 from medn2n import batch
 from medn2n.batch_options import Options
 from medn2n.config import Recipe
-from medn2n.core.cases import Case, held_out_slices
+from medn2n.core.cases import Case, held_out, held_out_slices
 from medn2n.core.classical import FILTERS
 from medn2n.core.demo_table import add_noise_at_snr, head_mask, psnr_in_head, truth_from_pair
 from medn2n.core.repeat_error import RepeatError, error_from_repeats
@@ -40,7 +40,7 @@ FloatArray = npt.NDArray[np.float32]
 
 SNR_DB = 10.0
 REALISATIONS = 32  # noisy copies of the truth: 992 ordered pairs, so that none is seen twice in a short run
-HELD_OUT_EVERY = 8
+JUDGED_EVERY = 8  # slices of the table, which neither of its trainings saw
 MR_SCAN = "example4d.nii.gz"
 DICOM_FILES = ("CT_small.dcm", "MR_small.dcm")
 
@@ -83,8 +83,9 @@ def run_demo(output: Path, *, minutes: float, seed: int) -> DemoResult:
     first, second = (load(f"{scans / 'mr' / MR_SCAN}#frame={n}", modality="MR") for n in (0, 1))
     denoiser = Denoiser.load(bundle.folder, device="cpu")
     after, other = denoiser(first), denoiser(second)
-    held = _held_out(first.voxels.shape[2])
-    real = _real_pair(first, second, after, other, held)
+    depth = first.voxels.shape[2]
+    real = _real_pair(first, second, after, other, held_out(depth))
+    held = held_out(depth, every=JUDGED_EVERY)
     logger.info("4 of 5  the table: noisy targets against clean targets at %.0f dB", SNR_DB)
     table, pictures = _table(first.voxels, second.voxels, recipe, held, output, minutes, seed)
     logger.info("5 of 5  the page")
@@ -150,12 +151,8 @@ def _result(table: list[Row], real: RepeatError, output: Path, page: Path) -> De
     )
 
 
-def _held_out(depth: int) -> list[int]:
-    return [k for k in range(depth) if k % HELD_OUT_EVERY == HELD_OUT_EVERY // 2]
-
-
 def _real_pair(first: Volume, second: Volume, after: Volume, other: Volume, held: Sequence[int]) -> RepeatError:
-    """Error left on slices that the training did not see, from the repeats alone."""
+    """Error left on slices that the training did not learn from (they chose its best step), from the repeats alone."""
     mask = head_mask(truth_from_pair(first.voxels, second.voxels))[..., held]
     return error_from_repeats(
         first.voxels[..., held], second.voxels[..., held], after.voxels[..., held], other.voxels[..., held], mask=mask
@@ -210,7 +207,7 @@ def _trained(
     of target; the first run has a time budget, and the second as many steps. Nothing is chosen on the judged slices."""
     budget = recipe.optimiser if steps is None else recipe.optimiser.model_copy(update={"steps": steps})
     own = recipe.model_copy(update={"targets": targets, "optimiser": budget})
-    training, _ = held_out_slices([case], dims=recipe.network.dims, every=HELD_OUT_EVERY)
+    training, _ = held_out_slices([case], dims=recipe.network.dims, every=JUDGED_EVERY)
     trained = train(training, [], own, folder=folder / targets, device="cpu", max_minutes=minutes)
     slices = torch.from_numpy(np.ascontiguousarray(noisy.transpose(2, 0, 1)[:, None]))
     with torch.inference_mode():

@@ -1,7 +1,8 @@
 """The whole of `medn2n train`: prepared scans → training → bundle, with its model card.
 
 Above the stages, which never import one another. From a file of `medn2n train … --prepare CACHE` it runs with numpy,
-torch, monai, pydantic, lightning and safetensors alone, as a bare GPU node has them:
+torch, monai, pydantic, lightning and safetensors alone, as a bare GPU node has them (recipes that draw lettering or
+marks take matplotlib and scipy too):
 
     python -m medn2n.training CACHE -o RUN --device cuda --max-minutes 20
 """
@@ -76,7 +77,7 @@ def _data(recipe: Recipe | None, data: Path, output: Path, device: str) -> tuple
     if recipe is None or (data.is_file() and is_case_file(data)):
         info, cases = read_prepared(data)
         if recipe is not None:
-            require_same_decoding(info.recipe, recipe)
+            require_same_decoding(info, recipe)
         return recipe or info.recipe, cases, info.origin
     from medn2n.preparation import prepare_scans, recipe_mark  # read scans, which a bare node cannot
 

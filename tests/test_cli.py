@@ -45,6 +45,7 @@ def test_output_inside_input(call: Call, tmp_path: Path, ct_bundle: Path, output
         ["train", "mr_repeats", "--data", "NOWHERE", "-o", "OUT"],
         ["train", "mr_repeats", "--data", "NOWHERE", "-o", "OUT", "--set", "seed"],
         ["evaluate", "NOWHERE", "-o", "OUT"],
+        ["evaluate", "FILE", "-o", "OUT", "--split", "val"],
         ["run-one", "NOWHERE"],
         ["config", "show", "nonesuch"],
         ["catalogue", "IN", "--no-such-option"],
@@ -113,7 +114,7 @@ def test_pair_train_evaluate_on_files(call: Call, tmp_path: Path) -> None:
         stacked = np.stack(scans, axis=3)
         nibabel.save(nibabel.Nifti1Image(stacked, np.diag([2.0, 2, 3, 1])), tmp_path / "scans" / f"sub-{n}_bold.nii.gz")
     manifest = tmp_path / "manifest.json"
-    assert call("pair", tmp_path / "scans", "-o", manifest, "--modality", "mr").code == 0
+    assert call("pair", tmp_path / "scans", "-o", manifest, "--modality", "MR").code == 0
     settings = ["--set", "network.arguments={channels: 4, levels: 2}", "--set", "optimiser.steps=2"]
     settings += ["--set", "samples={patch: 16, batch: 2, epoch: 4}"]
     done = call("train", "mr_repeats", "--data", manifest, "-o", tmp_path / "run", "--device", "cpu", *settings)

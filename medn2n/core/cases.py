@@ -79,7 +79,15 @@ class CaseSet:
         return training + self.digital, validation
 
 
-def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = 5) -> tuple[list[Case], list[Case]]:
+HELD_OUT_EVERY = 5
+
+
+def held_out(depth: int, *, every: int = HELD_OUT_EVERY) -> list[int]:
+    """The slices, of so many, that `held_out_slices` holds out for a 2D network."""
+    return [k for k in range(depth) if k % every == every // 2]
+
+
+def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = HELD_OUT_EVERY) -> tuple[list[Case], list[Case]]:
     """Split the slices of a set that has one subject only: every fifth for validation, its neighbours for nobody (they
     are too alike), the rest for training. For a 3D network, whose slices must stay together, the last fifth of each
     volume is held out. Where all cases have few slices, every fifth case is held out; a single one of those is
@@ -97,7 +105,7 @@ def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = 5) -> tupl
             training.append(case.block(0, held_from - (held_from < depth)))
             validation += [case.block(held_from, depth)] if held_from < depth else []
             continue
-        held = [k for k in range(depth) if k % every == every // 2]
+        held = held_out(depth, every=every)
         kept = [k for k in range(depth) if all(abs(k - h) > 1 for h in held)]
         for target, indices in ((training, kept), (validation, held)):
             target += [replace(case, slices=tuple(indices))] if indices else []

@@ -43,18 +43,14 @@ PATCH = 12  # pixels; noise of different patches is taken as independent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionNumbers:
-    """One region before and after, in the scan's unit. before, after: means; their errors: standard errors from how
-    the means of 12×12 patches differ, which the anatomy's own variety widens. median_before, median_after. shift: mean
-    of after − before, with its standard error, in which the anatomy cancels. voxels: how many counted."""
+    """One region before and after, in the scan's unit. before, after: means. shift: mean of after − before, and its
+    standard error from how the means of 12×12 patches differ, in which the anatomy cancels. voxels: how many
+    counted."""
 
     region: str
     voxels: int
     before: float
-    before_error: float
     after: float
-    after_error: float
-    median_before: float
-    median_after: float
     shift: float
     shift_error: float
 
@@ -135,22 +131,9 @@ def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNu
     filled = sizes > 0
     sizes, number = sizes[filled], int(np.count_nonzero(filled))
     first, second = (np.bincount(member, weights=scan, minlength=count)[filled] for scan in (before, after))
-
-    def mean(sums: Array) -> tuple[float, float]:
-        middle = float(sums.sum() / len(before))
-        spread = float(np.sum((sums - middle * sizes) ** 2)) * number / max(number - 1, 1)
-        return middle, float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
-
-    (old, old_error), (new, new_error), (shift, error) = mean(first), mean(second), mean(second - first)
-    return RegionNumbers(
-        region=name,
-        voxels=len(before),
-        before=old,
-        before_error=old_error,
-        after=new,
-        after_error=new_error,
-        median_before=float(np.median(before)),
-        median_after=float(np.median(after)),
-        shift=shift,
-        shift_error=error,
-    )
+    old, new = float(first.sum() / len(before)), float(second.sum() / len(before))
+    sums = second - first
+    shift = float(sums.sum() / len(before))
+    spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
+    error = float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
+    return RegionNumbers(region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from math import isfinite, nan
+from math import isfinite, isinf, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.lesions import LEAST_CONTRAST
-from medn2n.core.observer import LEAST_CHANGE
 from medn2n.core.scan_proof import ScanProof
 from medn2n.core.structure_removed import Spot, Structure
 
@@ -44,7 +43,7 @@ class Limits:
     noise_left: float = 1.02
     scope: bool = True
     lesion_contrast: float = LEAST_CONTRAST
-    auc_loss: float = -LEAST_CHANGE
+    auc_loss: float = 0.02
 
     def as_json(self) -> dict[str, object]:
         """For medn2n.json: another limit may give a copy another status."""
@@ -95,7 +94,9 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     unit = "HU" if ct else "%"
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
     judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
-    judged = [one for one in judged if isfinite(one[1])]
+    if judged and all(isinf(limit) for _, _, limit, _ in judged):
+        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.")
+    judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
     if not judged:
         return unmeasured("numbers", unit, "Too little even tissue was found to compare its mean in.")
     # The region that comes nearest to its limit, or lies furthest beyond.

@@ -156,14 +156,6 @@ def dicom_affine(
     return RAS_FROM_LPS @ affine
 
 
-def tilt_degrees(affine: npt.NDArray[np.float64]) -> float:
-    """Angle between the slice step and the slice normal: 0 for a straight stack, the gantry tilt otherwise."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    step = affine[:3, 2]
-    cosine = abs(float(normal @ step)) / float(np.linalg.norm(normal) * np.linalg.norm(step))
-    return float(np.degrees(np.arccos(min(1.0, cosine))))
-
-
 def usable_affine(affine: npt.NDArray[np.float64]) -> bool:
     """True for a finite affine whose three voxel axes span space."""
     if not np.isfinite(affine).all():

@@ -13,7 +13,7 @@ from medn2n.core import noise
 from medn2n.core.shared_noise import shared_noise
 
 FloatArray = npt.NDArray[np.float32]
-WHITE_LAG1 = 0.15  # correlation of neighbouring pixels up to which a method for white noise is let through
+WHITE_LAG1 = 0.15  # correlation of pixels up to two apart to which a method for white noise is let through
 SHARED_SLICES = 0.1  # correlation of neighbouring slices' noise, beyond its error
 FAR_SLICES_MM = 4.0  # from there on, methods that take the next slice for a repeat lose (Niu 2022; NGPS 2026)
 ADDITIVE_SNR = 3.0  # below, noise of a magnitude is not additive: its mean moves (Gudbjartsson 1995)

@@ -28,7 +28,6 @@ Interval = tuple[float, float]
 
 CHANNELS = 6  # more add little for a disc (Wunderlich et al., IEEE Trans. Med. Imaging 34 (2015) 453)
 RETRAININGS = 200
-LEAST_CHANGE = -0.02  # of the AUC: what a change may cost at most, with 95 % certainty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,11 +227,6 @@ class DetectionChange:
     after: float
     change: float
     interval: Interval
-
-    @property
-    def passes(self) -> bool:
-        """True where detection is not worse by more than 0.02: the interval's lower end is −0.02 or more."""
-        return self.interval[0] >= LEAST_CHANGE
 
 
 def detection_change(before: Detection, after: Detection) -> DetectionChange:

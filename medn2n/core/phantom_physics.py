@@ -60,7 +60,7 @@ def phantom_physics(
 ) -> PhantomPhysics:
     """repeats: (I,J,K) each, of one object on one grid; the method is run on each by itself, twice.
 
-    Noise: between the repeats, in squares of `side` pixels in `where` (I,J), or the body. Sharpness: at the round
+    Noise: between the repeats, in squares of 32 pixels in `where` (I,J), or the body. Sharpness: at the round
     insert of about that radius near (i, j) = `insert_at`, found in the mean of the repeats. Detection: of a disc, in
     `where` or what is found to be even (`detection_trial`). generator: resamples the insert's edge. ValueError for
     fewer than two repeats, where no square of noise fits, or no insert is found.

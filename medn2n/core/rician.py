@@ -57,11 +57,6 @@ def signal_from_mean(mean: npt.ArrayLike, sigma: float, *, coils: int = 1) -> Ar
     return np.asarray(sigma * near).reshape(np.shape(mean))
 
 
-def signal_from_square(mean_square: npt.ArrayLike, sigma: float, *, coils: int = 1) -> Array:
-    """A from E[M²], exactly: √(E[M²] − 2nσ²), 0 where that is negative."""
-    return np.asarray(np.sqrt(np.maximum(np.asarray(mean_square, np.float64) - 2 * coils * sigma**2, 0.0)))
-
-
 @lru_cache(maxsize=8)
 def _inverse(coils: int) -> tuple[Array, Array]:
     """E[M]/σ, rising, and (A/σ)² there."""

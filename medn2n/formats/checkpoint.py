@@ -1,4 +1,4 @@
-"""Training checkpoints as safetensors: weights, their average, Adam's state, and the progress as JSON. No pickle."""
+"""Training checkpoints as safetensors: weights, their average, the optimiser's state; progress as JSON. No pickle."""
 
 from __future__ import annotations
 

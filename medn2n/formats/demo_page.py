@@ -39,7 +39,8 @@ def write_demo_page(path: Path, page: DemoPage) -> int:
         f"Trained with noisy targets only, the network lifts the scan from {start:.2f} to {noisy:.2f} dB. "
         f"The same network trained with clean targets reaches {clean:.2f} dB, the best classical filter {best:.2f} dB.",
         f"On the real scan, which has no truth, {page.pair_error.share:.0%} (95 % interval {low:.0%} to {high:.0%}) "
-        "of its own squared error is left, estimated from a second scan that the network did not see as its input.",
+        "of its own squared error is left in slices that the network did not learn from, estimated from the two "
+        "repeats.",
     ]
     blocks: list[Block] = [_table(page), _real(page), _method(page)]
     return write_page(path, title="Noise2Noise on a brain scanned twice", summary=summary, blocks=blocks)

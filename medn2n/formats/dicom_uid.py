@@ -20,7 +20,8 @@ def uid_maker(provenance: Provenance, *, random: bool = False) -> Callable[[str,
     """A function (kind, source UID) → new UID. kind keeps a series from sharing a UID with an instance.
 
     The hash covers model weights, parameters and medn2n's version, since each changes pixels, and is keyed with the
-    site's secret MEDN2N_SITE_KEY if there is one, since without a key anybody can link copy and source.
+    site's secret MEDN2N_SITE_KEY if there is one, since without a key anybody can compute a copy's UIDs from those of
+    its source.
     """
     if random:
         made: dict[tuple[str, str], str] = {}

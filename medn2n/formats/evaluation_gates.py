@@ -35,10 +35,10 @@ def gates_section(result: Evaluation) -> Section | None:
     )
     meaning = (
         "Limits on what denoising may do to one scan, each measured on the scan itself: the means of even tissue, the "
-        "blur of edges, spots in what was removed (a lesion that went or came), how what was removed resembles what is "
-        "shown (structure weakened, or made up), the noise that is left, lesions put in, and how well a faint disc is "
-        "found. The limits were chosen from faults "
-        "of known size (medn2n/docs/gates.md); what could not be measured in a scan is no failure."
+        "blur of edges, spots in what was removed (a lesion that went or came), fine structure that went with the "
+        "noise or that the scan does not hold, the noise that is left, lesions put in, and how well a faint disc is "
+        "found. The limits were chosen from faults of known size (medn2n/docs/gates.md); what could not be measured in "
+        "a scan is no failure."
     )
     table = Table(columns=columns, rows=rows, caption="Scans in which each limit held.")
     return Section(title="Do the limits hold?", blocks=(Text(paragraphs=(meaning,)), table, *details))

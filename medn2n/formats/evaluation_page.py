@@ -240,8 +240,8 @@ def _method(result: Evaluation) -> Section:
                 f"Split judged: {result.split}. Manifest sha256 {result.manifest_sha256[:16]}…, "
                 f"resampling seed {result.seed}.",
                 "SSIM after Wang et al. 2004, slice by slice. Error from repeats a, b of a denoiser f: "
-                "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with an interval from the spread "
-                "between blocks.",
+                "½·mean[(f(a)−b)² + (f(b)−a)² − (a−b)²] over the body, with an interval that only noise "
+                "widens.",
                 "Seconds include measuring the noise where a method is told of it. Memory is the most that the process "
                 "held over what it held before, C++ libraries included, without a graphics card's.",
                 *tuned,

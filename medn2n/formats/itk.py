@@ -22,7 +22,6 @@ from medn2n.core.volume import Volume
 from medn2n.errors import InputError, TryLater
 from medn2n.formats.itk_text import TextHeader, read_text_header, read_text_voxels
 
-SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _PIXELS = {
     sitk.sitkInt8: "i1", sitk.sitkUInt8: "u1", sitk.sitkInt16: "i2", sitk.sitkUInt16: "u2", sitk.sitkInt32: "i4",
     sitk.sitkUInt32: "u4", sitk.sitkInt64: "i8", sitk.sitkUInt64: "u8", sitk.sitkFloat32: "f4", sitk.sitkFloat64: "f8",
@@ -46,11 +45,6 @@ class ItkHeader:
     affine: npt.NDArray[np.float64]
     modality: str
     data_path: Path
-
-
-def is_itk(path: Path) -> bool:
-    """By name."""
-    return path.name.lower().endswith(SUFFIXES)
 
 
 def read_header(path: Path) -> ItkHeader:
@@ -144,8 +138,8 @@ def read_volume(path: Path, *, frame: int | None = None, modality: str = "") -> 
 
 
 def write_like(source: ItkSource, volume: Volume, target: Path, *, dtype: str = "same") -> int:
-    """Write a copy of `source` that holds the voxels of `volume` to `target` (any of SUFFIXES; a .mhd gets its .raw).
-    Returns the number of clipped voxels."""
+    """Write a copy of `source` that holds the voxels of `volume` to `target` (.nrrd, .nhdr, .mha or .mhd; a .mhd gets
+    its .raw). Returns the number of clipped voxels."""
     text, voxels = read_text_header(source.path), volume.voxels
     original = _stored(text, source.frame)
     if original.shape != voxels.shape:

@@ -32,8 +32,9 @@ def model_card(info: ModelInfo, sources: Sequence[Source]) -> str:
         "",
         "## Measured",
         "",
-        f"- Squared difference to an independent noisy repeat, as a share of the noisy input's own: "
-        f"{info.figures['validation_share']:.3f} on held-out pairs (0.5 would be no error at all).",
+        f"- Squared difference to {_target(info)}, as a share of the noisy input's own: "
+        f"{info.figures['validation_share']:.3f} on held-out pairs ({0 if _clean(info) else 0.5} would be no error at "
+        "all).",
         "",
         "## Sources of the training scans",
         "",
@@ -49,18 +50,39 @@ def _training(info: ModelInfo) -> list[str]:
     """Pairs, network, steps and manifest of the training, and what came before it."""
     figures, recipe = info.figures, info.recipe
     return [
-        f"- Learned by Noise2Noise (Lehtinen et al. 2018) with medn2n {info.medn2n_version}: input and target "
-        "were both noisy, always; no training target was clean.",
+        f"- Learned with medn2n {info.medn2n_version} {_lesson(info)}",
         f"- Pairs: {recipe['pairs']}; objective {recipe['objective']}; seed {recipe['seed']}.",
         *_digital(info),
         f"- Network: {info.network.name} {info.network.arguments}, {_dimensions(info)}, "
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
-        f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; best at step "
-        f"{int(figures['best_step']):,} on held-out noisy pairs.",
+        f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; {_kept(info)}.",
         *_rounds(info),
         f"- Manifest sha256 {info.manifest_sha256[:16]}…, {info.scope.groups} scans or groups of "
         f"{info.scope.subjects} subjects.",
     ]
+
+
+def _clean(info: ModelInfo) -> bool:
+    return info.recipe.get("targets") == "clean"
+
+
+def _target(info: ModelInfo) -> str:
+    return "the clean image" if _clean(info) else "an independent noisy repeat"
+
+
+def _lesson(info: ModelInfo) -> str:
+    if _clean(info):
+        return "from clean targets, to compare: this is not Noise2Noise."
+    return (
+        "by Noise2Noise (Lehtinen et al. 2018): input and target were both noisy, always; no training target was clean."
+    )
+
+
+def _kept(info: ModelInfo) -> str:
+    """Which of the steps the weights are of."""
+    if info.recipe.get("keep") == "last":
+        return "the last was kept"
+    return f"best at step {int(info.figures['best_step']):,} on held-out {'' if _clean(info) else 'noisy '}pairs"
 
 
 def _dimensions(info: ModelInfo) -> str:

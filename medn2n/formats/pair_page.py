@@ -91,8 +91,8 @@ def _summary(page: PairPage) -> list[str]:
     correctable = sum(decision.verdict == "correctable" for decision in groups)
     if correctable:
         lines.append(
-            f"{correctable} of them differ a little in intensity from scan to scan; every scan serves as input and as "
-            "target, so the difference averages out."
+            f"{correctable} of them moved or differ a little in intensity from scan to scan; that was measured, and "
+            "training makes up for it."
         )
     counts: Counter[str] = Counter()
     for decision in page.left_out:
@@ -235,8 +235,9 @@ def _refused(pairs: Sequence[PairShown]) -> Section:
     blocks: list[Text | Table | Comparison] = [
         Text(
             paragraphs=(
-                "Headers and geometry allowed these pairs; their voxels do not. Shift and turn need alignment first, "
-                "shared noise can never be used, what is unproven can be declared if it was measured separately.",
+                "Headers and geometry allowed these pairs; their voxels do not, and neither registering nor matching "
+                "them helped. Shared noise can never be used, what is unproven can be declared if it was measured "
+                "separately.",
             )
         )
     ]

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from medn2n.config import Recipe
 from medn2n.core.cases import CaseSet
+from medn2n.core.objectives import learns_for
+from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.case_cache import join, read_cases, read_extra
 from medn2n.formats.manifest import Acquisition, Manifest, manifest_hash
@@ -39,7 +41,7 @@ class Source(_Strict):
 class Origin(_Strict):
     """What a model card says of the manifest. groups: that the training split holds for the recipe's modality.
     acquisitions: theirs, each kind once. texture: lowest and highest correlation of their noise between neighbouring
-    pixels, without the outermost twentieths (`core.scope`)."""
+    pixels, without the outermost twentieths (`core.scope`). objectives: those that their repeats ask for."""
 
     manifest_sha256: str
     groups: int
@@ -47,6 +49,7 @@ class Origin(_Strict):
     sources: list[Source]
     acquisitions: list[Acquisition] = Field(default_factory=list)
     texture: tuple[float, float] | None = None
+    objectives: list[str] = Field(default_factory=list)
 
 
 class PreparedMark(_Strict):
@@ -86,12 +89,13 @@ def origin_of(manifest: Manifest, recipe: Recipe) -> Origin:
         subjects=len({group.subject for group in groups}),
         sources=[Source(source=source, licence=licence, subject=subject) for source, licence, subject in known],
         acquisitions=list(dict.fromkeys(group.acquisition for group in groups if group.acquisition)),
+        objectives=sorted({group.objective for group in groups if group.objective and "repeats" in recipe.pairs}),
     )
 
 
 def decoding(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decoded scans depend on: another one needs them decoded anew."""
-    simulates = "simulate" in recipe.pairs
+    simulates, alone = "simulate" in recipe.pairs, recipe.pairs in SINGLE_VIEWS
     section = recipe.simulate_ct if recipe.modality == "CT" else recipe.simulate_mr
     return {
         "modality": recipe.modality,
@@ -100,6 +104,7 @@ def decoding(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed if simulates else None,
         "scaling": recipe.scaling.model_dump(mode="json"),
         "dims": recipe.network.dims,
+        "sees slices": alone and recipe.network.neighbours > 0,  # asks more of a scan's noise
         "aligned": recipe.align != "off",
     }
 
@@ -137,9 +142,16 @@ def read_prepared(path: Path) -> tuple[PreparedInfo, CaseSet]:
     return info, found.under(mark)
 
 
-def require_same_decoding(prepared: Recipe, wanted: Recipe) -> None:
+def require_same_decoding(prepared: PreparedInfo, wanted: Recipe) -> None:
     """UsageError that names the first setting in which a prepared file's recipe differs where it matters."""
-    ones, twos = ({**decoding(one), "corrupt.mark": one.corrupt and one.corrupt.mark} for one in (prepared, wanted))
+    for objective in prepared.origin.objectives:
+        if not learns_for(wanted.objective, objective):
+            raise UsageError(
+                f"The prepared repeats ask for objective {objective}, and from them {wanted.objective} would learn "
+                f"something else. Set objective={objective}."
+            )
+    both = (prepared.recipe, wanted)
+    ones, twos = ({**decoding(one), "corrupt.mark": one.corrupt and one.corrupt.mark} for one in both)
     differing = [name for name in ones if ones[name] != twos[name]]
     if differing:
         raise UsageError(

@@ -31,8 +31,8 @@ OBJECTIVES = {"bernoulli": "masked_l2", "impulse": "annealed_l0", "text": "l1", 
 NEEDS = {
     "bernoulli": "the masks valid-N beside the repeats: train on the clean pictures instead, as paper_bernoulli does",
     "impulse": "objective annealed_l0",
-    "text": "objective l1",
-    "watermark": "objective l1, and marks that cover less than half of any place over the repeats",
+    "text": "objective l1 or annealed_l0",
+    "watermark": "objective l1 or annealed_l0, and marks that cover less than half of any place over the repeats",
     "rician": "a correction of the Rician bias",
 }
 

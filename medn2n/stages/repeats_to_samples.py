@@ -29,6 +29,7 @@ from medn2n.core.case_scaling import repeats_scale, scaled_case
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.intensity import IntensityScale
 from medn2n.core.noise_texture import noise_kernel, unfit_because
+from medn2n.core.objectives import learns_for
 from medn2n.core.placement import Placement, through_plane_slices
 from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.simulated_cases import Quieten, digital_cases, simulated_cases
@@ -74,7 +75,8 @@ def fill_cache(
     """Decode (and simulate) what the folder `cache` does not hold yet, one group at a time.
 
     quieten: denoises the scans that repeats are simulated from (the recipe's base_model, of that sha256). device: where
-    CT is projected: cpu, cuda or auto.
+    CT is projected: cpu, cuda or auto. InputError OTHER_OBJECTIVE, before any is decoded, for repeats from which the
+    recipe's objective would learn something else.
     """
     settings = decoding(recipe) | {"schema": SCHEMA, "base_model": quieten_sha256}
 
@@ -92,6 +94,9 @@ def fill_cache(
             if group.modality == recipe.modality
         )
 
+    for group in (*manifest.training, *manifest.validation):
+        if group.modality == recipe.modality:
+            check_objective(group, recipe)
     files = split(manifest.training), split(manifest.validation)
     digital: tuple[Path, ...] = ()
     if "simulate" in recipe.pairs:
@@ -138,8 +143,7 @@ def load_cases(
             )
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
         affine = np.asarray(image.affine)
-        if "repeats" in recipe.pairs and len(references) > 1 and group.check.verdict != "unfit":
-            _check_objective(group, recipe)
+        if _has_repeats(group, recipe):
             cases += _repeats(voxels, affine, group, recipe)
         if recipe.pairs in SINGLE_VIEWS:
             cases += _single(voxels, affine, group, recipe)
@@ -149,16 +153,23 @@ def load_cases(
     return cases
 
 
-def _check_objective(group: Group, recipe: Recipe) -> None:
+def check_objective(group: Group, recipe: Recipe) -> None:
     """InputError OTHER_OBJECTIVE for repeats whose mean is not the clean image, unless the recipe learns what is."""
+    if not _has_repeats(group, recipe):
+        return
     if group.objective == "masked_l2":
         raise InputError("OTHER_OBJECTIVE", f"Group {group.group}: its repeats were {group.check.reason}.")
-    if group.objective and recipe.objective != group.objective:
+    if not learns_for(recipe.objective, group.objective):
         raise InputError(
             "OTHER_OBJECTIVE",
             f"Group {group.group}: its repeats were {group.check.reason}, and the recipe has objective "
             f"{recipe.objective}, which would learn something else. Set objective={group.objective}.",
         )
+
+
+def _has_repeats(group: Group, recipe: Recipe) -> bool:
+    """That this recipe would train on."""
+    return "repeats" in recipe.pairs and len(group.image) > 1 and group.check.verdict != "unfit"
 
 
 def _single(

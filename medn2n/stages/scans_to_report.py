@@ -40,6 +40,7 @@ __all__ = ["DenoisedSeries", "Evaluation", "denoise_report", "evaluate", "slice_
 
 Denoise = Callable[[Volume], Volume]
 SEED = 20180711
+SPLITS = ("validation", "test", "training")  # judged in this order where the one asked for is empty
 TUNING_GROUPS = 3
 
 
@@ -58,9 +59,10 @@ def evaluate(
 ) -> Evaluation:
     """Score every denoiser, every baseline and the noisy scan itself; write results.json, results.csv, report.html.
 
-    split: where it is empty, test and then training is judged. denoisers: name → function. copies: name → folder of
-    scans denoised elsewhere (`CopiesFolder`). baselines: of `BASELINES`, or "all" for those that are installed. limits:
-    of the gates. UsageError for a baseline unknown or not installed, a name used twice, a manifest without scans.
+    split: where it is empty, the first of validation, test and training that is not. denoisers: name → function.
+    copies: name → folder of scans denoised elsewhere (`CopiesFolder`). baselines: of `BASELINES`, or "all" for those
+    that are installed. limits: of the gates. UsageError for an unknown split, a baseline unknown or not installed, a
+    name used twice, a manifest without scans.
     """
     filters, left_out = _filters(baselines)
     split = _checked(manifest, split, [*denoisers, *copies], filters)
@@ -124,7 +126,9 @@ def _checked(manifest: Manifest, split: str, names: Sequence[str], filters: Sequ
         raise UsageError(
             f"A model or folder of copies may not be named like another, a baseline or {NOISY!r}: {', '.join(taken)}."
         )
-    for name in (split, "validation", "test", "training"):
+    if split not in SPLITS:
+        raise UsageError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}.")
+    for name in (split, *SPLITS):
         if getattr(manifest, name):
             return name
     raise UsageError("The manifest names no scans, so there is nothing to evaluate.")

@@ -95,6 +95,13 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
     assert found["spots"].as_json()["limit"] is None
 
 
+def test_a_mean_without_a_limit_is_not_judged(scan: tuple[Volume, Volume]) -> None:
+    before, faithful = scan
+    moved = before.with_voxels(faithful.voxels + np.float32(50))
+    found = judged(before, moved, ct_number_hu=dict.fromkeys(Limits().ct_number_hu, np.inf))["numbers"]
+    assert (found.passed, found.words) == (None, "No limit is set for the mean of tissue.")
+
+
 def test_a_photograph_is_held_against_no_limit() -> None:
     picture = Volume(
         voxels=np.random.default_rng(0).uniform(0, 255, (64, 64, 1)).astype(np.float32), affine=np.eye(4),

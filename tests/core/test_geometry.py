@@ -14,7 +14,6 @@ from medn2n.core.geometry import (
     order_slices,
     require_complete,
     slice_normal,
-    tilt_degrees,
     usable_affine,
 )
 from medn2n.errors import InputError
@@ -69,13 +68,6 @@ def test_tilted_stack_is_even_and_curved_one_is_not() -> None:
     assert check_spacing(corners, distances).even
     corners[3, 1] += 1
     assert not check_spacing(corners, distances).even
-
-
-def test_tilt_of_a_sheared_affine() -> None:
-    angle = np.radians(18.5)
-    affine = dicom_affine((0, 0, 0), (0, 9 * np.tan(angle), 9), 10, AXIAL, (1, 1))
-    assert abs(tilt_degrees(affine) - 18.5) < 1e-9
-    assert tilt_degrees(np.eye(4)) == 0
 
 
 def test_pixel_spacing_is_rows_then_columns() -> None:

@@ -32,11 +32,13 @@ def _raised() -> set[str]:
     """Codes in InputError and ModelError calls, and in verdicts, of what a denoise run goes through."""
     codes: set[str] = set()
     stages = [PACKAGE / "stages" / "volume_to_denoised.py", PACKAGE / "core" / "geometry.py"]
+    stages.append(PACKAGE / "core" / "kspace_keeping.py")
     for path in [*(PACKAGE / "formats").glob("*.py"), *stages, PACKAGE / "core" / "scaling.py", PACKAGE / "batch.py"]:
         text = path.read_text(encoding="utf-8")
         codes |= set(re.findall(r'(?:Input|Model)Error\(\s*"([A-Z0-9_]+)"', text))
         codes |= set(re.findall(r'"(?:passed|refused)",\s*"([A-Z0-9_]+)"', text))
         codes |= set(re.findall(r'(?:code=|base, |root, )"([A-Z0-9_]+)"', text))
+        codes |= set(re.findall(r'return "([A-Z0-9_]+)", "a ', text))
     return codes
 
 

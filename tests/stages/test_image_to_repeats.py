@@ -15,7 +15,7 @@ from medn2n.errors import InputError
 from medn2n.formats.manifest import Group, read_manifest, verify_files
 from medn2n.formats.monai_reader import ScanReader
 from medn2n.formats.scan import load
-from medn2n.stages.repeats_to_samples import load_cases
+from medn2n.stages.repeats_to_samples import check_objective, load_cases
 from tests import build, built_photos
 from tests.command_line import Call
 
@@ -171,8 +171,8 @@ def test_a_draw_is_that_of_the_library() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "objective", "refused"),
-    [("text", "l2", True), ("text", "l1", False), ("impulse", "l1", True), ("bernoulli", "masked_l2", True),
-     ("gaussian", "l2", False)],
+    [("text", "l2", True), ("text", "l1", False), ("watermark", "annealed_l0", False), ("impulse", "l1", True),
+     ("bernoulli", "masked_l2", True), ("gaussian", "l2", False)],
 )  # fmt: skip
 def test_repeats_whose_mean_is_not_the_picture_ask_for_their_objective(
     kind: str, objective: str, refused: bool, photos: Path, tmp_path: Path, call: Call
@@ -184,9 +184,30 @@ def test_repeats_whose_mean_is_not_the_picture_ask_for_their_objective(
         {"name": "t", "modality": "PHOTO", "pairs": "repeats", "objective": objective,
          "scaling": {"kind": "fixed", "offset": 127.5, "scale": 255.0}, "samples": {"patch": 32}}
     )  # fmt: skip
+    assert len(load_cases(grey, out, made)) == 1
     if not refused:
-        assert len(load_cases(grey, out, made)) == 1
+        check_objective(grey[0], made)
         return
     with pytest.raises(InputError, match=f"Group .*{kind}") as found:
-        load_cases(grey, out, made)
+        check_objective(grey[0], made)
     assert found.value.code == "OTHER_OBJECTIVE"
+
+
+def test_decoded_repeats_are_refused_to_another_objective_too(photos: Path, tmp_path: Path, call: Call) -> None:
+    """Neither RUN/cache nor a prepared file lets an objective pass that would learn something else."""
+    data, recipe = tmp_path / "out" / "manifest.json", tmp_path / "text.yaml"
+    assert call("simulate", "corrupt", photos, "-o", data.parent, "--kind", "text").code == 0
+    recipe.write_text(
+        "{name: t, modality: PHOTO, pairs: repeats, objective: l1, optimiser: {steps: 2}, "
+        "scaling: {kind: fixed, offset: 127.5, scale: 255.0}, samples: {patch: 16, batch: 2, epoch: 4}, "
+        "network: {arguments: {channels: 4, levels: 1}}}"
+    )
+    prepared = tmp_path / "prepared.safetensors"
+    assert call("train", recipe, "--data", data, "--prepare", prepared).code == 0
+    assert call("train", recipe, "--data", data, "-o", tmp_path / "run", "--device", "cpu").code == 0
+    for place in (data, prepared):
+        refused = call(
+            "train", recipe, "--data", place, "-o", tmp_path / "run", "--device", "cpu", "--set", "objective=l2"
+        )
+        assert refused.code == (3 if place == data else 2)
+        assert "Set objective=l1" in refused.err

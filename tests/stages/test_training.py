@@ -18,6 +18,7 @@ from medn2n.core.networks import build_network, parameter_count
 from medn2n.errors import InputError, ModelError
 from medn2n.formats.bundle_dir import OPENVINO, WEIGHTS, find_bundle, read_bundle
 from medn2n.formats.manifest import file_sha256, read_manifest, verify_files
+from medn2n.formats.model_card import model_card
 from medn2n.formats.model_weights import load_network
 from medn2n.training import train_model
 from tests.tiny_training import few, recipe, store
@@ -53,6 +54,16 @@ def test_a_run_folder_holds_bundle_log_and_checkpoints(run: Path, data: Path) ->
     assert bundle.info.manifest_sha256 != "0" * 64
     assert not [path for path in run.rglob("*") if path.suffix == ".tmp"]
     assert parameter_count(load_network(bundle)) == bundle.info.figures["parameters"]
+
+
+def test_a_card_says_what_was_learned_and_which_step_was_kept(run: Path) -> None:
+    info = read_bundle(run).info
+    assert "(0.5 would be no error at all)" in model_card(info, [])
+    clean = model_card(info.model_copy(update={"recipe": info.recipe | {"targets": "clean", "keep": "last"}}), [])
+    assert "this is not Noise2Noise" in clean
+    assert "the clean image, as a share" in clean
+    assert "(0 would be no error at all)" in clean
+    assert "the last was kept" in clean
 
 
 def test_the_bundle_s_two_files_are_one_network(run: Path, data: Path) -> None:
