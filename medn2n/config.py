@@ -191,7 +191,7 @@ class Samples(_Strict):
 
 
 class Optimiser(_Strict):
-    """Adam as in the paper, or Muon. The rate falls over the last `ramp_down` of the run by (½ + ½ cos πt)²."""
+    """Adam as in the paper, or Muon. The rate falls evenly to nothing over the last `ramp_down` of the run."""
 
     name: Literal["adam", "muon"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -3,8 +3,9 @@
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): a step whose matrix is orthogonal. Adam's steps on
 a convolution's weights lie along few directions, and the others hardly learn. Here the direction of descent, as the
 matrix (outputs × inputs·kernel), is replaced by the nearest one with singular values of one, so that all directions
-learn alike. Its entries are then scaled to the size of Adam's (Liu et al. 2025, arXiv:2502.16982, eq. 4), so that a
-rate that suits Adam suits it too.
+learn alike. Each output's row is then divided by its own running size, so that all outputs learn alike too (NorMuon,
+Li et al. 2025, arXiv:2510.05491, algorithm 1), and the whole scaled to the size of Adam's steps (Liu et al. 2025,
+arXiv:2502.16982, eq. 4), so that a rate that suits Adam suits it as well. Weights fade as there (section 2.2).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from medn2n.config import Optimiser
 
 MOMENTUM = 0.95
+MEMORY_OF_ROWS = 0.95
+FADING = 0.1  # of the matrices in a step, times the rate
 ROOT_MEAN_SQUARE = 0.2  # of a step's entries at a rate of one, as Adam's
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a σ + b σ³ + c σ⁵ takes σ of 0.01 to 1 near one in five passes
 PASSES = 5
@@ -44,6 +47,7 @@ class Muon(torch.optim.Adam):
         for group in self.param_groups:
             matrices = [one for one in group["params"] if one.grad is not None and _is_matrix(one)]
             if matrices:
+                torch._foreach_mul_(matrices, 1.0 - group["lr"] * FADING)
                 torch._foreach_add_(matrices, self._changes(matrices), alpha=-group["lr"])
             for one in matrices:
                 one.grad = None  # so that Adam passes them over
@@ -52,16 +56,26 @@ class Muon(torch.optim.Adam):
 
     def _changes(self, matrices: list[Tensor]) -> list[Tensor]:
         for one in matrices:
-            if not self.state[one]:  # "step" since Adam looks for it when a state is loaded
+            if "rows" not in self.state[one]:  # "step" since Adam looks for it when a state is loaded
                 self.state[one] |= {"step": torch.zeros(()), "momentum": torch.zeros_like(one)}
+                self.state[one]["rows"] = one.new_zeros(len(one), 1)
         gradients = [one.grad for one in matrices if one.grad is not None]
         momenta = [self.state[one]["momentum"] for one in matrices]
         torch._foreach_mul_(momenta, MOMENTUM)
         torch._foreach_add_(momenta, gradients)
         ahead = torch._foreach_add(gradients, momenta, alpha=MOMENTUM)  # Nesterov's
         turned = orthogonal([one.flatten(1) for one in ahead])
-        torch._foreach_mul_(turned, [ROOT_MEAN_SQUARE * math.sqrt(max(one.shape)) for one in turned])
+        self._even(turned, [self.state[one]["rows"] for one in matrices])
         return [one.view(like.shape) for one, like in zip(turned, matrices, strict=True)]
+
+    @staticmethod
+    def _even(steps: list[Tensor], rows: list[Tensor]) -> None:
+        """In place. rows: the running squares of their lengths, which are kept for the next step."""
+        squares = [one.square().sum(dim=1, keepdim=True) for one in steps]
+        torch._foreach_lerp_(rows, squares, 1.0 - MEMORY_OF_ROWS)
+        torch._foreach_div_(steps, torch._foreach_clamp_min(torch._foreach_sqrt(rows), 1e-8))
+        torch._foreach_div_(steps, torch._foreach_clamp_min(torch._foreach_norm(steps), 1e-8))
+        torch._foreach_mul_(steps, [ROOT_MEAN_SQUARE * math.sqrt(one.numel()) for one in steps])
 
 
 def _is_matrix(parameter: Tensor) -> bool:

@@ -251,8 +251,7 @@ def _share_done(run: _Run) -> float:
 
 def _set_rate(run: _Run) -> None:
     optimiser = run.recipe.optimiser
-    ramp = (_share_done(run) - (1.0 - optimiser.ramp_down)) / max(optimiser.ramp_down, 1e-9)
-    factor = (0.5 + 0.5 * math.cos(math.pi * min(1.0, ramp))) ** 2 if ramp > 0 else 1.0
+    factor = min(1.0, max(0.0, 1.0 - _share_done(run)) / max(optimiser.ramp_down, 1e-9))
     warm = min(1.0, (run.progress.step + 1) / 100)
     for group in run.optimiser.param_groups:
         group["lr"] = optimiser.learning_rate * factor * warm

@@ -46,6 +46,22 @@ def test_a_step_has_the_size_of_adams_whatever_the_gradients_size() -> None:
         assert float((weight.detach() * gradient).sum()) < 0
 
 
+def test_all_outputs_learn_alike() -> None:
+    weight = nn.Parameter(torch.zeros(72, 8))
+    weight.grad = draws(72, 8) * torch.linspace(0.01, 1.0, 72)[:, None]
+    Muon([weight], lr=0.1, betas=(0.9, 0.99)).step()
+    torch.testing.assert_close(weight.detach().norm(dim=1), torch.full((72,), 0.1 * 0.2 * 8**0.5), rtol=1e-4, atol=0)
+
+
+def test_matrices_fade_and_nothing_else_does() -> None:
+    weight, bias = nn.Parameter(torch.ones(4, 9)), nn.Parameter(torch.ones(4))
+    optimiser = Muon([weight, bias], lr=0.5, betas=(0.9, 0.99))
+    weight.grad, bias.grad = torch.zeros(4, 9), torch.zeros(4)
+    optimiser.step()
+    torch.testing.assert_close(weight.detach(), torch.full((4, 9), 0.95))
+    assert torch.equal(bias.detach(), torch.ones(4))
+
+
 def test_biases_and_single_outputs_are_left_to_adam() -> None:
     start = [draws(7), draws(1, 4, 3, 3)]
     ours, adams = ([nn.Parameter(one.clone()) for one in start] for _ in range(2))
