@@ -85,9 +85,9 @@ class SimulateCt(_Strict):
 
 
 class SimulateMr(_Strict):
-    """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the scan's 99th percentile) over noise, drawn
-    log-uniformly, the noise at least three times the slice's own; zero_fill: share of k-space that is acquired, drawn
-    log-uniformly, the rest filled with zeros; digital: so many scans of random digital objects join the manifest's."""
+    """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the slice's 99th percentile) over noise,
+    drawn log-uniformly, the noise at least three times the slice's own; zero_fill: share of k-space that is not filled
+    with zeros, drawn log-uniformly; digital: so many scans of random digital objects join the manifest's."""
 
     snr: tuple[float, float] = (6.0, 80.0)
     zero_fill: tuple[float, float] = (0.25, 1.0)

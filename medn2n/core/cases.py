@@ -90,12 +90,13 @@ def held_out(depth: int, *, every: int = HELD_OUT_EVERY) -> list[int]:
 def held_out_slices(cases: Sequence[Case], *, dims: int, every: int = HELD_OUT_EVERY) -> tuple[list[Case], list[Case]]:
     """Split the slices of a set that has one subject only: every fifth for validation, its neighbours for nobody (they
     are too alike), the rest for training. For a 3D network, whose slices must stay together, the last fifth of each
-    volume is held out. Where all cases have few slices, every fifth case is held out; a single one of those is
+    volume is held out. Where all cases have few slices, the last fifth of them is held out; a single one of those is
     validated on itself (nothing is held out)."""
     if all(case.image.shape[3] < every for case in cases):
         if len(cases) == 1:
             return list(cases), []
-        return [c for n, c in enumerate(cases) if n % every], [c for n, c in enumerate(cases) if n % every == 0]
+        held_from = len(cases) - max(1, len(cases) // every)  # together: draws of one slice lie side by side
+        return list(cases[:held_from]), list(cases[held_from:])
     training: list[Case] = []
     validation: list[Case] = []
     for case in cases:

@@ -20,7 +20,7 @@ from scipy.special import psi
 from scipy.stats import poisson
 
 Array = npt.NDArray[np.float64]
-COUNTER_SIGMA = 0.5  # below this a reading rounds to its count
+COUNTER_SIGMA = 0.2  # below this a reading rounds to its count, all but one in a hundred
 ROUGHNESS = 0.5  # weight of g's second differences against the bias; less of it costs variance
 
 

@@ -43,6 +43,7 @@ CHANNEL_OF_DIAMETER = 1.5  # width of the channels over the disc's diameter
 FEW_REPEATS = 4
 LEAST_SIDE = 6  # pixels of a place, below which the channels are no longer independent
 LEAST_PLACES = 20
+SQUARE = 1.1  # a pixel's longer edge over its shorter: the squares and channels are round in pixels
 LEAST_IMAGES = 200  # of each class
 MOST_SCANS = 64  # slices of all repeats together, from their middles
 MOST_IMAGES = 4000  # of both classes: more narrow the interval below what the limit needs
@@ -66,8 +67,8 @@ def detection_trial(
     contrast: float | None = None,
 ) -> DetectionTrial | None:  # fmt: skip
     """Put the disc into repeats (I,J,K) of one object; None where there is too little even area: fewer than 20 places
-    of five diameters that are even in every slice of every repeat, fewer than two images of each, or fewer than 200
-    images with and without the disc.
+    of five diameters that are even in every slice of every repeat, fewer than two images of each, fewer than 200
+    images with and without the disc, or pixels that are not square.
 
     where: (I,J), True where a place may lie; found if not given. contrast: in the scan's unit; the one that is found
     with an AUC of 0.8 if not given.
@@ -76,7 +77,7 @@ def detection_trial(
     pixel = max(repeats[0].spacing_mm[:2])
     side = int(np.ceil(SIDE_OF_DIAMETER * diameter_mm / pixel))
     scans = _as_scans([one.voxels for one in repeats])
-    if len(scans) < 2:
+    if len(scans) < 2 or pixel > SQUARE * min(repeats[0].spacing_mm[:2]):
         return None
     if side < LEAST_SIDE or min(scans.shape[1:]) < side:
         return None

@@ -110,9 +110,10 @@ def truth_scale(truth: FloatArray, modality: str) -> float:
 def figures_with_truth(truth: Volume, noisy: Volume, denoised: Volume) -> dict[str, float]:
     """psnr_db, ssim, rmse, bias of one scan against its truth, over all voxels that were measured; for CT also in the
     clinical windows and by region."""
-    scale = truth_scale(truth.voxels, noisy.modality)
-    reference, test = truth.voxels / np.float32(scale), denoised.voxels / np.float32(scale)
-    mask = None if noisy.padding is None else ~noisy.padding
+    scale = truth_scale(truth.filled(), noisy.modality)
+    reference, test = truth.filled() / np.float32(scale), denoised.filled() / np.float32(scale)
+    gaps = [one.padding for one in (noisy, truth) if one.padding is not None]
+    mask = ~np.logical_or.reduce(gaps) if gaps else None
     window = _WINDOWS.get(noisy.modality)
     data_range = None if window else 1.0
     detail: dict[str, float] = {}

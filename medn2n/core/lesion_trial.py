@@ -84,7 +84,7 @@ def lesion_trial(scan: Volume, generator: np.random.Generator, *, count: int = 1
         return None
     shape: tuple[int, int, int] = slices.voxels.shape
     added = draw_lesions(shape, spacing, lesions)
-    kernel = noise_kernel(slices.voxels).astype(np.float64)
+    kernel = noise_kernel(slices.filled()).astype(np.float64)
     return LesionTrial(
         without=slices,
         with_lesions=slices.with_voxels(slices.voxels + added),

@@ -31,6 +31,7 @@ SEEN = 16.0  # twice the log-likelihood ratio of a step; 3e-4 by chance, were di
 LEAST_PIXELS = 12
 FAINTEST = 0.04  # of full coverage: below it the eye sees nothing, and errors are as large
 SURE = 5.0  # standard errors
+MOST_OF_PICTURE = 0.9  # outlined: with less around it, the guess of what lies under the mark has nothing to go by
 PARTS = 5  # of the set, for the shade's error
 GRAIN = 1.0 / 255.0  # of the range: pictures are no smoother than their last digit
 
@@ -84,6 +85,12 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
         )
     shares = (levels or Levels()).shares(pictures)
     region = _outlined([_Steps.between(shares, axis=axis) for axis in (1, 2)])
+    if region.mean() > MOST_OF_PICTURE:
+        raise InputError(
+            "NO_COMMON_MARK",
+            f"What these pictures share covers {region.mean():.0%} of them, and a mark is told from what lies around "
+            f"it, at least {1 - MOST_OF_PICTURE:.0%}. Give pictures with more around the mark.",
+        )
     found, there = None, region
     for _ in range(2):  # the second time from nearer around
         if there.sum() < LEAST_PIXELS:
@@ -98,7 +105,9 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
             f"No mark stands out that these {len(pictures)} pictures share in one place. Give more of them, and only "
             "such as carry the mark at the same place and size.",
         )
-    return replace(found, coverage=np.where(_grown(sure, 1), found.coverage, np.float32(0.0)))
+    known = _grown(sure, 1)
+    coverage, error = (np.where(known, one, np.float32(0.0)) for one in (found.coverage, found.error))
+    return replace(found, coverage=coverage, error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

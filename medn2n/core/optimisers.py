@@ -34,7 +34,7 @@ def build_optimiser(spec: Optimiser, network: nn.Module, device: torch.device) -
 
 
 class Muon(torch.optim.Adam):
-    """Matrices (the weights of convolutions of several outputs) by Muon, all other parameters by Adam. A step uses the
+    """Matrices (weights of several rows and columns) by Muon, all other parameters by Adam. A step uses the
     matrices' gradients up: they are None after it."""
 
     @torch.no_grad()

@@ -54,13 +54,13 @@ class RepeatFigures:
 def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_second: Volume) -> RepeatFigures:
     """scans: two repeats (I,J,K) or more on one grid; the first two were denoised."""
     first, second = scans[:2]
-    mean = 0.5 * (first.voxels + second.voxels)
+    four = (first.filled(), second.filled(), denoised_first.filled(), denoised_second.filled())
+    mean = 0.5 * (four[0] + four[1])
     mask = _body(mean, scans)
     scale = truth_scale(mean, first.modality)
-    four = (first.voxels, second.voxels, denoised_first.voxels, denoised_second.voxels)
     figures, intervals = _error(error_from_repeats(*four, mask=mask), scale, first.modality)
     if len(scans) > 2:
-        third = error_from_three_repeats(first.voxels, second.voxels, scans[2].voxels, denoised_first.voxels, mask=mask)
+        third = error_from_three_repeats(*four[:2], scans[2].filled(), four[2], mask=mask)
         more = _error(third, scale, first.modality)
         figures |= {f"{name}_three": more[0][name] for name in ("share", "rmse")}
         intervals |= {f"{name}_three": more[1][name] for name in ("share", "rmse")}
@@ -77,7 +77,7 @@ def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_sec
     bands = removed_spectrum(*four, where=mask, spacing_mm=first.spacing_mm[:2])
     if bands:
         figures["removed_low"], intervals["removed_low"] = bands[0].ratio, bands[0].interval
-    uncertainty = uncertainty_map(denoised_first.voxels, denoised_second.voxels)
+    uncertainty = uncertainty_map(*four[2:])
     figures["uncertainty"] = float(uncertainty[mask].mean()) / scale
     return RepeatFigures(
         figures=figures,
@@ -104,6 +104,7 @@ def figures_together(
 def _body(mean: npt.NDArray[np.float32], scans: Sequence[Volume]) -> Mask:
     mask = body_mask(mean, scans[0].modality)
     for volume in scans[:3]:
+        mask &= np.isfinite(volume.voxels)
         if volume.padding is not None:
             mask &= ~volume.padding
     return mask
@@ -120,7 +121,7 @@ def _error(error: RepeatError, scale: float, modality: str) -> tuple[dict[str, f
 
 
 def _power(first: Volume, second: Volume, mask: Mask) -> NoisePower | None:
-    pair = np.stack([first.voxels, second.voxels])
+    pair = np.stack([first.filled(), second.filled()])
     for side in SIDES:
         try:
             found = power_of_repeats(pair, first.spacing_mm[:2], where=mask, side=side)

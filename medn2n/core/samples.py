@@ -52,9 +52,14 @@ class Cut:
                 around = np.arange(start, start + self.edge) % (2 * size)
                 image = image.index_select(axis, torch.from_numpy(np.minimum(around, 2 * size - 1 - around)))
         read_soon(image)
+        return self.turned(image)
+
+    def turned(self, image: Tensor) -> Tensor:
+        """(C,*spatial) turned and mirrored; of fewer axes than the scan has, along those."""
         if self.swapped:
             image = image.transpose(1, 2)
-        return image.flip([axis for axis, back in enumerate(self.reversed, start=1) if back]).contiguous()
+        back = self.reversed[: image.dim() - 1]
+        return image.flip([axis for axis, mirrored in enumerate(back, start=1) if mirrored]).contiguous()
 
     def index_map(self) -> npt.NDArray[np.float64]:
         """(d+1,d+1): index in the patch → index in the scan, which counts on over what was mirrored."""
@@ -132,7 +137,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         self.names = sorted(by_group)
         self.groups = [by_group[name] for name in self.names]
         self.length = length
-        self.epoch = 0
+        self.first = 0
         self._seed = (recipe.seed, stream)
         self._dims = recipe.network.dims
         self._recipe = recipe.samples
@@ -144,12 +149,12 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw other slices, crops and pairs from here on."""
-        self.epoch = epoch
+    def start_at(self, sample: int) -> None:
+        """Count from that sample of the run on."""
+        self.first = sample
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        visit, position = divmod(self.epoch * self.length + index, len(self.groups))
+        visit, position = divmod(self.first + index, len(self.groups))
         group = self.groups[position]
         generator = np.random.default_rng((*self._seed, zlib.crc32(self.names[position].encode()), visit))
         case = group[int(generator.integers(len(group)))]

@@ -137,14 +137,19 @@ def padding_range(value: int | None, limit: int | None) -> tuple[int, int] | Non
 
 
 def outside_field(voxels: FloatArray, modality: str) -> Mask | None:
-    """Voxels of a CT outside the field of view, where no header names the padding value; None if there are none.
+    """Voxels that hold no measurement, where no header names the padding value; None if there are none.
 
-    A CT's lowest value below −1500 HU that fills a thousandth of the volume or more is a constant, not a measurement.
+    They are those without a number, and in a CT a lowest value below −1500 HU that fills a thousandth of the volume or
+    more: a constant.
     """
-    if modality != "CT" or not voxels.size:
-        return None
-    lowest = float(np.nanmin(voxels))
-    if not lowest <= OUTSIDE_FIELD_HU:
-        return None
+    finite = np.isfinite(voxels)
+    known = None if finite.all() else ~finite
+    if modality != "CT" or not finite.any():
+        return known
+    lowest = float(voxels.min() if known is None else voxels[finite].min())
+    if lowest > OUTSIDE_FIELD_HU:
+        return known
     mask = voxels == np.float32(lowest)
-    return mask if mask.mean() >= OUTSIDE_FRACTION else None
+    if mask.mean() < OUTSIDE_FRACTION:
+        return known
+    return np.asarray(mask if known is None else mask | known)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import minimum_filter
 
+from medn2n.core.background import masked_background
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, body_mask, flat_regions, tissue_mask
@@ -30,6 +31,7 @@ from medn2n.core.structure_removed import Structure, structure_removed
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
+MASKED_SHARE = 0.05  # of exact zeros, from which a mask is looked for
 RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 
@@ -55,6 +57,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     spacing, modality = before.spacing_mm, before.modality
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
+    padding = _with_mask(first, padding) if modality == "CT" else padding
     some = spread_slices(first.shape)
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
     gaps = None if padding is None else padding[..., some]
@@ -77,6 +80,14 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             edge=edge.result(),
             structure=structure.result(),
         )
+
+
+def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+    """A CT's padding, and what somebody set to zero around a head or an organ: water, as far as its number tells."""
+    if np.count_nonzero(voxels == 0) < MASKED_SHARE * voxels.size:
+        return padding
+    masked = masked_background(voxels)
+    return masked if padding is None else masked | padding
 
 
 def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], side: int) -> NoisePower | None:

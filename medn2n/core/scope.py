@@ -62,7 +62,7 @@ def out_of_scope(scan: ScanTraits, seen: Seen) -> list[str]:
         _outside("slice", scan.slice_mm, seen.slice_mm, SIZE_FACTOR, "mm"),
     ]
     low, high = seen.texture or (-1.0, 1.0)
-    if not low - TEXTURE_REACH <= scan.texture <= high + TEXTURE_REACH:
+    if scan.noise_share > 0 and not low - TEXTURE_REACH <= scan.texture <= high + TEXTURE_REACH:
         found.append(
             f"noise of neighbouring pixels correlates by {scan.texture:.2f}, trained on {low:.2f} to {high:.2f} "
             "(another kernel or filter)"

@@ -138,7 +138,8 @@ class UndersampleTwiced(MapTransform):  # type: ignore[misc]
 
 
 class AddNoised(MapTransform):  # type: ignore[misc]
-    """input + alpha times noise of the scan's own level and texture: white noise under data["noise"] (S,S)."""
+    """input + alpha times noise of the scan's own level and texture: white noise under data["noise"] (S,S), a kernel
+    that lies as the scan does and is turned and mirrored as data["cut"] was."""
 
     def __init__(self, *, alpha: float) -> None:
         super().__init__(keys=["input"])
@@ -147,7 +148,8 @@ class AddNoised(MapTransform):  # type: ignore[misc]
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image = data["input"]  # (C,I,J), or (1,I,J,K) whose planes are drawn first
         planes = image if image.dim() == 3 else image[0].movedim(-1, 0)
-        noise = textured_noise(data["noise"].numpy(), tuple(planes.shape), np.random.default_rng(data["seed"]))
+        kernel = data["cut"].turned(data["noise"][None])[0].numpy()
+        noise = textured_noise(kernel, tuple(planes.shape), np.random.default_rng(data["seed"]))
         noisier = planes + self.alpha * torch.from_numpy(noise)
         return {**data, "input": noisier if image.dim() == 3 else noisier.movedim(0, -1)[None].contiguous()}
 

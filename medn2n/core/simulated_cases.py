@@ -19,7 +19,7 @@ from medn2n.core import digital_objects, simulation
 from medn2n.core.case_scaling import scaled_case
 from medn2n.core.cases import Case
 from medn2n.core.ct_projection import device_for
-from medn2n.core.noise import pair_sigma
+from medn2n.core.noise import pair_sigma, tissue_mask
 from medn2n.core.volume import UNITS, Volume
 
 DIGITAL_STREAM = 2  # a random stream of its own
@@ -85,7 +85,9 @@ def _bases(
         modality=recipe.modality,
     )
     # The mean of repeats is the quietest base there is, and their difference tells how quiet.
-    own = float(pair_sigma(voxels[0], voxels[1]) / np.sqrt(len(voxels))) if len(voxels) > 1 else None
+    own = None
+    if len(voxels) > 1:  # in tissue: air is less noisy than that, and none where it was masked
+        own = float(pair_sigma(voxels[0], voxels[1], tissue_mask(mean, base.padding)) / np.sqrt(len(voxels)))
     quiet = base if quieten is None or own is not None else quieten(base)
     if isinstance(section, SimulateCt):
         return simulation.ct_bases(

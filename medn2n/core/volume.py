@@ -14,6 +14,11 @@ UNITS: dict[str, Unit] = {"CT": "HU", "MR": "a.u.", "PHOTO": "grey level"}  # of
 Affine = npt.NDArray[np.float64]
 
 
+def air_of(modality: str) -> float:
+    """What a voxel of air holds, in the unit of the modality."""
+    return -1000.0 if modality == "CT" else 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Volume:
     """One scan.
@@ -59,6 +64,12 @@ class Volume:
         if voxels.shape != self.voxels.shape:
             raise ValueError(f"with_voxels: expected shape {self.voxels.shape}, found {voxels.shape}")
         return replace(self, voxels=np.ascontiguousarray(voxels, dtype=np.float32))
+
+    def filled(self) -> FloatArray:
+        """The voxels, with air (−1000 HU in a CT, else 0) where nothing was measured: padding, and no number."""
+        finite = np.isfinite(self.voxels)
+        measured = finite if self.padding is None else finite & ~self.padding
+        return self.voxels if measured.all() else np.where(measured, self.voxels, np.float32(air_of(self.modality)))
 
     def frame(self, number: int) -> Volume:
         """One frame of a 4D scan, without the link to its files, which hold more; a 3D scan is its own only one."""

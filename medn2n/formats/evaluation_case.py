@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Protocol
@@ -65,6 +66,17 @@ def load_case(group: Group, root: Path, load: Load) -> Case:
     if scans[0].padding is not None and scans[0].padding.all():
         raise InputError("NO_VOXELS", f"Group {group.group}: its scan is nothing but padding.")
     return Case(group=group, question=question, scans=scans, truth=truth)
+
+
+def first_cases(groups: Sequence[Group], root: Path, load: Load, *, most: int) -> list[Case]:
+    """The first of them that can be loaded; what cannot is told of where it is judged."""
+    cases: list[Case] = []
+    for group in groups:
+        with suppress(InputError):
+            cases.append(load_case(group, root, load))
+        if len(cases) == most:
+            break
+    return cases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

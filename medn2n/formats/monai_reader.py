@@ -32,13 +32,15 @@ class ScanReader(ImageReader):  # type: ignore[misc]  # monai has no types
     """Reads whatever `medn2n.load` reads: DICOM folders and files, NIfTI, NRRD, MetaImage, and scan references
     ("a.nii.gz#frame=3", "folder#series=1.2.3").
 
-    root: folder that relative references start from. modality: for files that do not say theirs.
+    root: folder that relative references start from. modality: for files that do not say theirs. fill: air where
+    nothing was measured (padding, and voxels without a number), as a network sees a scan; else the numbers as stored.
     The MetaTensor's affine is voxel → RAS mm, axes (I,J,K), values HU or as scanned; `space` is RAS, so that nothing
     flips it again. A list of references of one grid becomes (R,I,J,K), a 4D file (I,J,K,T); EnsureChannelFirst knows.
     """
 
-    def __init__(self, root: Path | str | None = None, *, modality: str = "") -> None:
+    def __init__(self, root: Path | str | None = None, *, modality: str = "", fill: bool = False) -> None:
         super().__init__()
+        self.fill = fill
         self.root = None if root is None else Path(root)
         self.modality = modality
 
@@ -66,9 +68,10 @@ class ScanReader(ImageReader):  # type: ignore[misc]  # monai has no types
         first = volumes[0]
         _require_one_grid(volumes)
         channel: str | int = "no_channel" if first.voxels.ndim == 3 else -1
-        array: npt.NDArray[np.float32] = first.voxels.copy()
+        scans = [volume.filled() if self.fill else volume.voxels for volume in volumes]
+        array: npt.NDArray[np.float32] = scans[0].copy()
         if len(volumes) > 1:
-            array, channel = np.stack([volume.voxels for volume in volumes]), 0
+            array, channel = np.stack(scans), 0
         return array, {
             MetaKeys.AFFINE: first.affine.copy(),
             MetaKeys.ORIGINAL_AFFINE: first.affine.copy(),

@@ -69,11 +69,8 @@ def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, outpu
 
 
 def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Group:
-    volume = load_series(series, root=root)
-    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
-    truth = Volume(
-        voxels=np.ascontiguousarray(voxels), affine=volume.affine, unit=volume.unit, modality=series.modality
-    )
+    volume = load_series(series, root=root, modality=series.modality).frame(0)
+    truth = Volume(voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=series.modality)
     # Seeded by the series itself: another scan in the folder changes nothing here.
     generator = np.random.default_rng((plan.seed, int(keyed_id(series.id)[2:], 16)))
     colour, levels = series.format == "photo", plan.levels or _levels(truth)

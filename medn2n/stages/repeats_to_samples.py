@@ -122,7 +122,7 @@ def _loader(modality: str) -> LoadImaged:
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NvImgCodec")
-        return LoadImaged("image", reader=ScanReader(modality=modality), image_only=True)
+        return LoadImaged("image", reader=ScanReader(modality=modality, fill=True), image_only=True)
 
 
 def load_cases(

@@ -201,13 +201,12 @@ def _held_out_batches(cases: list[Case], recipe: Recipe) -> list[dict[str, Tenso
 def _fit(run: _Run) -> None:
     """Epochs of steps until the steps or the minutes are used up; validation and a checkpoint on the way."""
     recipe, progress = run.recipe, run.progress
-    batches_an_epoch = max(1, len(run.loader))
     began = time.monotonic()
     started, losses = began - progress.seconds, []
     part_ends = began + 60 * run.part_minutes if run.part_minutes else math.inf
     done = _share_done(run) >= 1.0
     while not done:
-        run.samples.set_epoch(progress.step // batches_an_epoch)
+        run.samples.start_at(progress.step * recipe.samples.batch)
         for batch in run.loader:
             progress.seconds = time.monotonic() - started
             _set_rate(run)

@@ -31,7 +31,16 @@ from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.denoise_page import DenoisedSeries, write_denoise_page
-from medn2n.formats.evaluation_case import Case, CopiesFolder, Load, load_case, load_scan, question_of, stored_copies
+from medn2n.formats.evaluation_case import (
+    Case,
+    CopiesFolder,
+    Load,
+    first_cases,
+    load_case,
+    load_scan,
+    question_of,
+    stored_copies,
+)
 from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
 from medn2n.formats.manifest import Group, Manifest, manifest_hash
@@ -280,15 +289,10 @@ def _tuned(manifest: Manifest, split: str, modality: str, filters: list[Filter],
         chosen_on = "the first scan evaluated"
     if not usable:
         return Tuning(strengths={one.name: one.default for one in filters}, chosen_on="default")
-    cases = [load_case(group, root, load) for group in usable[:TUNING_GROUPS]] if filters else []
+    cases = first_cases(usable, root, load, most=TUNING_GROUPS) if filters else []
     return Tuning(strengths={one.name: _strength(one, cases) for one in filters}, chosen_on=chosen_on)
 
 
 def _strength(filter_: Filter, cases: Sequence[Case]) -> float:
-    return tune(
-        filter_,
-        [
-            tuning_case(filter_, case.scans[0], case.truth or case.scans[:2][-1], repeat=case.truth is None)
-            for case in cases
-        ],
-    )
+    parts = ((case.scans[0], case.truth or case.scans[:2][-1], case.truth is None) for case in cases)
+    return tune(filter_, [tuning_case(filter_, scan, target, repeat=repeat) for scan, target, repeat in parts])

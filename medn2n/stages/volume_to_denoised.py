@@ -18,7 +18,7 @@ from medn2n.core.noise_texture import noise_kernel
 from medn2n.core.provenance import Provenance
 from medn2n.core.rician import magnitude_sigma, signal_from_mean
 from medn2n.core.textured_noise import corrected_for_added, textured_noise
-from medn2n.core.volume import Volume
+from medn2n.core.volume import Volume, air_of
 from medn2n.engines.contract import Engine, cuda_is_present
 from medn2n.errors import InputError, ModelError
 from medn2n.formats.bundle_dir import OPENVINO, Bundle, read_bundle
@@ -129,7 +129,7 @@ class Denoiser:
         padding = padding | ~np.isfinite(voxels)
         photo = self.bundle.info.modality == "PHOTO"  # black is a measurement there
         untouched = padding if photo else padding | masked_background(voxels)
-        air = -1000.0 if self.bundle.info.modality == "CT" else 0.0
+        air = air_of(self.bundle.info.modality)
         image = np.where(padding, np.float32(air), voxels)
         scale = fit_scale(
             image, kind=scaling.kind, offset=scaling.offset, scale=scaling.scale, percentile=scaling.percentile

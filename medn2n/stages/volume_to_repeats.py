@@ -192,9 +192,10 @@ def simulate_repeats(
         logger.info("series %s: %d of %d", series.id, number + 1, len(wanted))
         # Seeded by the series itself: another scan in the folder changes nothing here.
         seeds = (seed, int(keyed_id(series.id)[2:], 16))
-        volume = load_series(series, root=root, modality=modality)
-        voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[..., 0]
-        base = Volume(voxels=np.ascontiguousarray(voxels), affine=volume.affine, unit=volume.unit, modality=modality)
+        volume = load_series(series, root=root, modality=modality).frame(0)
+        base = Volume(
+            voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=modality, padding=volume.padding
+        )
         try:
             made = simulation(base, np.random.default_rng(seeds))
         except ValueError as error:

@@ -30,7 +30,7 @@ def test_the_remaining_bias_is_the_exponential_integral(counts: float) -> None:
     assert float(log_moments(np.array([counts]), 0.0)[0][0]) == pytest.approx(float(exp1(counts)), rel=0.02)
 
 
-@pytest.mark.parametrize("electronic_sigma", [0.7, 2.0, 5.0, 10.0])
+@pytest.mark.parametrize("electronic_sigma", [0.3, 0.45, 0.7, 2.0, 5.0, 10.0])
 @pytest.mark.parametrize("counts", [5.0, 10.0, 30.0, 100.0])
 def test_read_out_noise_adds_no_bias_where_it_leaves_a_signal(counts: float, electronic_sigma: float) -> None:
     found = measured(counts, electronic_sigma) - np.log(counts)

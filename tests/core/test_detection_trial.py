@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,9 @@ def test_what_can_be_undone_loses_nothing_in_the_noise_of_a_real_reconstruction(
     assert same.before == pytest.approx(0.8, abs=0.05)
     assert abs(same.change) < 0.015
     assert same.interval[0] > -0.02
+
+
+def test_pixels_that_are_not_square_are_asked_nothing() -> None:
+    affine = np.diag([-0.5, -1.0, 3.0, 1.0])
+    scans = [replace(phantom(seed), affine=affine) for seed in range(4)]
+    assert detection_trial(scans) is None

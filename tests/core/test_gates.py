@@ -95,6 +95,22 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
     assert found["spots"].as_json()["limit"] is None
 
 
+@pytest.mark.parametrize("background", [0.0, np.nan])
+def test_a_mask_around_a_ct_is_no_tissue(background: float, scan: tuple[Volume, Volume]) -> None:
+    """0 HU is water by its number; who masked it or left it without a number measured nothing there."""
+    before, faithful = scan
+    outside = before.voxels < -400
+    masked = [one.with_voxels(np.where(outside, background, one.voxels)) for one in (before, faithful)]
+    if not np.isfinite(background):
+        masked = [replace(one, padding=outside) for one in masked]
+    assert judged(*masked)["spots"].passed
+    shifted = masked[1].with_voxels(np.where(outside, background, masked[1].voxels + 3))
+    whole = judged(before, faithful.with_voxels(faithful.voxels + 3))["numbers"]
+    found = judged(masked[0], shifted)["numbers"]
+    assert (whole.passed, found.passed) == (False, False)
+    assert found.value > 2
+
+
 def test_a_mean_without_a_limit_is_not_judged(scan: tuple[Volume, Volume]) -> None:
     before, faithful = scan
     moved = before.with_voxels(faithful.voxels + np.float32(50))

@@ -91,6 +91,14 @@ def test_no_mark_is_found_where_there_is_none(count: int) -> None:
         assert refused.value.code == "NO_COMMON_MARK"
 
 
+def test_a_mark_with_nothing_around_it_is_refused() -> None:
+    stripes = np.zeros(pictures(1, 0).shape[1:])
+    stripes[::6] = stripes[1::6] = 0.5
+    with pytest.raises(InputError, match="covers") as refused:
+        common_mark(under(pictures(40, 0), stripes, 0.94))
+    assert refused.value.code == "NO_COMMON_MARK"
+
+
 def test_too_few_and_too_large_pictures_are_refused() -> None:
     with pytest.raises(InputError, match="at least 20 pictures of one size under it, found 19"):
         common_mark(pictures(19, 0))

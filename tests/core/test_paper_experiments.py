@@ -49,8 +49,8 @@ def test_clean_and_noisy_targets_come_with_the_same_inputs(name: str) -> None:
     objective = ["objective=l2"] if name == "paper_bernoulli" else []
     clean = PairedSamples(cases(), recipe(name, "targets=clean", *objective), length=8)
     for epoch in (0, 1):
-        noisy.set_epoch(epoch)
-        clean.set_epoch(epoch)
+        noisy.start_at(epoch * len(noisy))
+        clean.start_at(epoch * len(clean))
         for n in range(8):
             one, other = noisy[n], clean[n]
             assert torch.equal(one["input"], other["input"])

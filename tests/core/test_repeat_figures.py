@@ -87,6 +87,21 @@ def test_coarser_noise_has_a_lower_mean_frequency_and_the_curves_say_where() -> 
     assert found.uncertainty.shape == denoised.voxels.shape
 
 
+def test_what_has_no_number_outside_the_body_changes_no_figure() -> None:
+    """A head whose background somebody set to NaN, as loaded: without a number, and known as no measurement."""
+    whole = [replace(scan(seed), modality="MR", unit="a.u.") for seed in range(2)]
+    whole = [one.with_voxels(np.where(truth() == -1000, 0, one.voxels)) for one in whole]
+    cut = [one.with_voxels(np.where(truth() == -1000, np.nan, one.voxels)) for one in whole]
+
+    def inside(one: Volume) -> Volume:
+        return one.with_voxels(np.where(truth() == -1000, one.voxels, halved(one).voxels))
+
+    found, expected = (repeat_figures(scans, *map(inside, scans)).figures for scans in (cut, whole))
+    assert found.keys() == expected.keys()
+    for name in ("share", "rmse", "psnr_db", "uncertainty", "residual_anatomy"):
+        assert found[name] == pytest.approx(expected[name], rel=0.02, abs=1e-3), name
+
+
 def test_padding_reaches_no_method_of_all_repeats() -> None:
     def mean_of_all(frames: np.ndarray) -> np.ndarray:
         assert np.isfinite(frames).all()

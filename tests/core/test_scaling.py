@@ -110,6 +110,11 @@ def test_outside_field() -> None:
     assert mask is not None
     assert mask.sum() == 100
     assert outside_field(voxels, "MR") is None
+    voxels[5, 5, 5] = np.nan
+    for modality, count in (("CT", 101), ("MR", 1), ("", 1)):
+        mask = outside_field(voxels, modality)
+        assert mask is not None
+        assert mask.sum() == count
     voxels[0, 1:] = 40
     voxels[0, 0, 1:] = 40
     assert outside_field(voxels, "CT") is not None

@@ -54,3 +54,7 @@ def test_noise_and_its_texture_are_measured_in_the_scan() -> None:
     assert abs(texture) < 0.05
     # Lag 1 under a Gaussian of 1 pixel is exp(−¼) = 0.78; the plane that is taken off each block lowers it.
     assert 0.6 < noise_traits(soft.astype(np.float32), 1000.0)[1] < 0.8
+
+
+def test_of_a_scan_without_noise_no_texture_is_told() -> None:
+    assert out_of_scope(replace(SCAN, noise_share=0.0, texture=0.0), SEEN) == []

@@ -160,6 +160,28 @@ def test_added_noise_is_on_the_input_alone(dims: int) -> None:
     assert abs(float(torch.corrcoef(added.flatten(1)).fill_diagonal_(0).mean())) < 0.02
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_added_noise_lies_as_the_scan_s_own_does_however_a_patch_is_turned(dims: int) -> None:
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter1d(rng.normal(size=(64, 64, 6)), 1.2, axis=0)
+    own = torch.from_numpy((noise / noise.std()).astype(np.float32))
+    kernel = torch.from_numpy(noise_kernel(own.numpy()))
+    case = Case(image=own[None], truth=None, group="g", noise=kernel)
+    turned = {"patch": 32, "batch": 2, "epoch": 8, "rotate": True, "flip": True}
+    samples = PairedSamples(
+        [case], recipe("added_noise", added_noise={"alpha": 1.0}, dims=dims, samples=turned), length=40
+    )
+
+    def along(patch: torch.Tensor) -> bool:
+        """Whether neighbours along the first axis are alike rather than along the second."""
+        image = patch[0]
+        return float((image[1:] - image[:-1]).square().mean()) < float((image[:, 1:] - image[:, :-1]).square().mean())
+
+    drawn = [samples[n] for n in range(40)]
+    ways = [(along(one["target"]), along(one["input"] - one["target"])) for one in drawn]
+    assert set(ways) == {(True, True), (False, False)}
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_the_corrected_answer_is_that_of_recorrupted_targets(alpha: float) -> None:
     """Noisier2Noise with its correction and Recorrupted2Recorrupted (Pang 2021): one least-squares fit, here of a

@@ -133,3 +133,18 @@ def test_detail_that_the_scan_does_not_hold_is_made_up() -> None:
     assert held is not None
     assert found.invented < -0.15
     assert held.invented > -0.1
+
+
+@pytest.mark.parametrize("floor", ["bias taken off", "air set to zero"])
+def test_what_is_taken_off_air_is_no_structure_of_tissue(floor: str) -> None:
+    rng = np.random.default_rng(3)
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    inside = ((i - 100) / 85) ** 2 + ((j - 90) / 75) ** 2 < 1
+    signal = np.where(inside, 200.0, 0.0)[..., None].repeat(SHAPE[2], axis=2)
+    before = np.hypot(signal + rng.normal(0, 20, SHAPE), rng.normal(0, 20, SHAPE))
+    mean = np.hypot(signal, 20 * np.sqrt(np.pi / 2))
+    after = signal if floor == "bias taken off" else np.where(signal > 0, mean, 0)
+    found = structure_removed(before.astype(np.float32), after.astype(np.float32), spacing_mm=SPACING, modality="MR")
+    assert found is not None
+    assert found.invented > -0.05
+    assert abs(found.spot.strength) < 6

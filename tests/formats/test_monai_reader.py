@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from monai.data import MetaTensor
@@ -35,6 +36,15 @@ def test_affine_and_voxels(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(tensor.meta["original_affine"], volume.affine, atol=1e-6)
     assert tuple(tensor.meta["spatial_shape"]) == volume.voxels.shape
     assert str(tensor.meta["space"]) == "RAS"
+
+
+def test_what_was_not_measured_is_air_where_that_is_asked(tmp_path: Path) -> None:
+    voxels = np.full((6, 6, 4), 40, np.float32)
+    voxels[0], voxels[5, 5] = -3024, np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    stored, filled = (_load("a.nii", root=tmp_path, modality="CT", fill=fill).numpy() for fill in (False, True))
+    np.testing.assert_array_equal(stored, voxels)
+    np.testing.assert_array_equal(filled, np.where(voxels == 40, 40, -1000))
 
 
 def test_channel_first(tmp_path: Path) -> None:

@@ -145,6 +145,24 @@ def test_without_another_split_the_first_scan_tunes_and_the_result_says_so(
     assert result.tuning["MR"].strengths == {"median": FILTERS["median"].default}
 
 
+def test_a_scan_that_cannot_be_loaded_tunes_nothing_and_costs_nothing(tmp_path: Path, groups: dict[str, Group]) -> None:
+    other = {"group": "other", "subject": "p-other"}
+    lost = groups["ct-1"].model_copy(update=other | {"image": ["nowhere.nii.gz"], "truth": "nowhere.nii.gz"})
+    there = groups["ct-1"].model_copy(update=other)
+    manifest = Manifest(name="m", training=[lost, there], test=[groups["ct-1"]])
+
+    def strict(reference: str, *, root: Path, modality: str) -> Volume:
+        if "nowhere" in reference:
+            raise InputError("MISSING_FILE", "no such file")
+        return load(reference, root=root, modality=modality)
+
+    result = evaluate(
+        manifest, tmp_path, denoisers={}, baselines=["median"], output=tmp_path / "out", split="test", load=strict
+    )
+    assert result.tuning["CT"].chosen_on == "another split"
+    assert len(result.scores) == 2
+
+
 def test_what_cannot_be_evaluated_is_refused_before_anything_is_written(
     tmp_path: Path, groups: dict[str, Group]
 ) -> None:

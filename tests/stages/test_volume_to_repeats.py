@@ -58,6 +58,31 @@ def voxels(scan: Path, name: str) -> np.ndarray:
     return np.asarray(nibabel.load(scan.parent / "made" / name).dataobj)
 
 
+def test_what_was_not_measured_is_air(call: Call, mr: Path) -> None:
+    image = nibabel.load(mr)
+    signal = image.get_fdata()
+    signal[:4] = np.nan
+    stored(mr, signal)
+    _, (group,) = simulated(call, mr, "mr", "--snr", 20)
+    assert np.abs(voxels(mr, group["truth"])[:4]).max() < 1e-6
+    assert all(np.isfinite(voxels(mr, name)).all() for name in group["image"])
+
+
+def test_padding_is_no_tissue_to_measure_the_noise_in(call: Call, ct: Path) -> None:
+    """A dose follows from the scan's own noise: from that of its tissue, not of its air."""
+    scan = nibabel.load(ct).get_fdata()
+    air = np.random.default_rng(1).normal(0, 4, scan.shape)
+    scan += np.where(scan == -1000, air, 0)
+    own = []
+    for corner in (-1000, -3024):
+        scan[:6, :6] = scan[-6:, -6:] = corner
+        stored(ct, scan)
+        series, _ = simulated(call, ct, "ct", "--dose", 0.25)
+        own.append(series["settings"]["own_noise_hu"])
+    assert own[1] == pytest.approx(own[0], rel=0.1)
+    assert own[1] == pytest.approx(12, rel=0.25)
+
+
 @pytest.mark.parametrize(
     "options",
     [
