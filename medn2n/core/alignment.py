@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 from medn2n.core.pair_measures import whole_pixel_shift
 
 Array = npt.NDArray[Any]
@@ -96,7 +96,7 @@ def register(
     """
     centre = middle_mm(affine, first.shape) if centre_mm is None else np.asarray(centre_mm, dtype=np.float64)
     ones, twos = (np.nan_to_num(scan).astype(np.float32) for scan in (first, second))
-    tissue = ndimage.binary_dilation(noise.tissue_mask(ones), np.ones((3, 3, 1), dtype=bool), iterations=4)
+    tissue = ndimage.binary_dilation(tissue_mask(ones), np.ones((3, 3, 1), dtype=bool), iterations=4)
     where = tissue if measured is None else tissue & measured
     if np.count_nonzero(where) < LEAST_POINTS:
         return None

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import torch
 
 from medn2n.config import Recipe
+from medn2n.core.body import tissue_mask
 from medn2n.core.cases import BLOCK, Case
 from medn2n.core.intensity import IntensityScale, fit_scale
-from medn2n.core.noise import tissue_mask
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.noise import patches, tissue_mask
+from medn2n.core.body import tissue_mask
+from medn2n.core.noise import patches
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
@@ -68,9 +69,11 @@ def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) ->
 
 
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
-    """Background and the dark, middle and bright third of the tissue of an MR scan, (I,J,K)."""
+    """Background and the dark, middle and bright third of the tissue of an MR scan, (I,J,K). The thirds are those of
+    `after`: of `before` a third is bright by its noise too, and what is bright by its noise falls with it (up to 15 %
+    at a signal to noise of 10)."""
     first, second, usable = _sampled(before, after, padding)
-    smooth = _smooth(first, usable)
+    smooth = _smooth(second, usable)
     tissue = tissue_mask(first, ~usable, dark=True) & usable
     labels = np.ones(first.shape, np.uint8)
     if tissue.any():

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from medn2n.core.body import body_mask
 from medn2n.core.lesions import Lesion, draw_lesions
-from medn2n.core.noise import body_mask, cut_blocks, noise_sigma
+from medn2n.core.noise import cut_blocks, noise_sigma
 from medn2n.core.observer import (
     Detection,
     DetectionChange,

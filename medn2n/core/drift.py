@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 
 LEAST_FRAMES = 4  # a slope and its error need two frames to spare
 MOST_LAG = 0.9  # of the frames' correlation: beyond it a short series cannot tell drift from wander
@@ -55,7 +55,7 @@ class Drift:
 
 def tissue_levels(voxels: npt.NDArray[Any], frames: Sequence[int]) -> npt.NDArray[np.float64]:
     """Mean tissue value of each of the frames of (I,J,K,T), with one mask for all: that of their mean."""
-    tissue = noise.tissue_mask(voxels[..., list(frames)].mean(axis=3))
+    tissue = tissue_mask(voxels[..., list(frames)].mean(axis=3))
     return np.array([float(voxels[..., t][tissue].mean(dtype=np.float64)) for t in frames])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
-from medn2n.core.noise import body_mask
+from medn2n.core.body import body_mask
 from medn2n.core.repeat_error import RepeatError, error_from_repeats, error_from_three_repeats
 from medn2n.core.rician import magnitude_mean
 

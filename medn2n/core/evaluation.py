@@ -29,8 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
+from medn2n.core.body import body_mask
 from medn2n.core.display import SOFT_TISSUE_HU
-from medn2n.core.noise import body_mask, flat_regions, noise_in
+from medn2n.core.noise import flat_regions, noise_in
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
@@ -72,7 +73,7 @@ def single_scan_figures(
     measured in `spread_slices`.
 
     flat, body: the flat tissue and the body in those slices of the first frame, where the caller knows them
-    (`noise.flat_regions`, `noise.body_mask`). Residual anatomy inside the flat blocks counts as noise in both, so
+    (`noise.flat_regions`, `body.body_mask`). Residual anatomy inside the flat blocks counts as noise in both, so
     noise_left errs upwards.
     """
     before, after = before.frame(0), after.frame(0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 
 STEADY_SHARE = 0.03  # the first volumes before T1 saturation are brighter by 5-60 %; drift of a series stays below 2 %
 STEADY_SPREADS = 5.0  # a level this many robust standard deviations off is no drift either
@@ -33,7 +33,7 @@ class FrameGroups:
 
 def frame_levels(voxels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Median tissue value of each frame of (I,J,K,T), with one tissue mask for all: that of the mean."""
-    tissue = noise.tissue_mask(voxels.mean(axis=3))
+    tissue = tissue_mask(voxels.mean(axis=3))
     return np.array([float(np.median(voxels[..., t][tissue])) for t in range(voxels.shape[3])])
 
 

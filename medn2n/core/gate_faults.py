@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.lesions import Lesion, draw_lesions, place_lesions
-from medn2n.core.noise import body_mask, noise_sigma, tissue_mask
+from medn2n.core.noise import noise_sigma
 from medn2n.core.volume import FloatArray, Volume
 
 FaultName = Literal[

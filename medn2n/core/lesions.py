@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from medn2n.core.noise import measured_voxels, noise_sigma, tissue_mask
+from medn2n.core.body import tissue_mask
+from medn2n.core.noise import measured_voxels, noise_sigma
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

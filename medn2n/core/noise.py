@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from scipy.special import ndtri
-from skimage.filters import threshold_multiotsu
+
+from medn2n.core.body import tissue_mask
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -24,9 +24,6 @@ QUIET_SHARE_CT = 0.30  # organs are flat over centimetres: a third of the tissue
 QUIET_SHARE_MAGNITUDE = 0.10  # brain folds and muscle strands are as fine as the pixels
 CLIPPED_SHARE = 1e-3  # a lowest or highest value that more voxels share was clipped or masked
 MINIMUM_BLOCKS = 12  # fewer are a handful of lucky ones; the next wider choice of blocks is used
-LEAST_AIR = 0.15  # share of a slice around a body or head
-DARK_TISSUE_RATIO = 1.5  # of root intensities; Rayleigh noise alone, smoothed and split in two, stays below 1.4
-BODY_HU = -500.0  # half way between air and water: the usual skin threshold
 GAUSSIAN_TRIM = 0.05  # share cut from each tail of a difference: vessels, pulsation, gas that moved
 TRIMMED_STD = 0.7893  # std of a unit Gaussian after that trim (5 % from each tail)
 
@@ -114,82 +111,6 @@ def measured_voxels(voxels: Array, padding: BoolArray | None = None) -> BoolArra
         if np.count_nonzero(at_end) > CLIPPED_SHARE * voxels.size:
             usable &= ~at_end
     return usable
-
-
-def otsu_threshold(values: Array) -> float:
-    """The level that splits `values` into two classes of least inner variance (Otsu 1979), 256 bins."""
-    low, high = np.percentile(values, [0.5, 99.5])
-    if not high > low:
-        return float(low)
-    counts, edges = np.histogram(np.clip(values, low, high), bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    sums = np.cumsum(counts * centres)
-    above = below[-1] - below
-    with np.errstate(invalid="ignore", divide="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(centres[int(np.nanargmax(between))])
-
-
-def tissue_mask(voxels: Array, padding: BoolArray | None = None, *, dark: bool = False) -> BoolArray:
-    """The brighter of two classes (Otsu, in-plane smoothed): tissue against air and lung, in any unit.
-
-    Magnitude images are compressed by a square root first, or one bright fat layer would hide the organs. dark: their
-    dark tissue too, which a bright lesion on a fat-suppressed image hides even so: the upper two of three classes,
-    unless the lower two are both air.
-    """
-    filled = np.where(np.isfinite(voxels), voxels, 0).astype(np.float32)
-    if padding is not None and padding.any() and not padding.all():
-        filled[padding] = filled[~padding].min()
-    smooth = ndimage.uniform_filter(filled, size=(3, 3, 1))
-    magnitude = filled.min() >= 0
-    compressed = np.sqrt(np.maximum(smooth, 0)) if magnitude else smooth
-    sample = compressed.ravel()[:: max(1, compressed.size // 500_000)]
-    darkest = _dark_tissue_threshold(sample) if dark and magnitude else None
-    return np.asarray(compressed > (otsu_threshold(sample) if darkest is None else darkest))
-
-
-def _dark_tissue_threshold(compressed: Array) -> float | None:
-    """The lower of the two levels between three classes of what is not zero; None where there are no three, or the
-    darker two are both air (their means within DARK_TISSUE_RATIO)."""
-    measured = compressed[compressed > 0]
-    if not len(measured):
-        return None
-    low, high = np.percentile(measured, [0.5, 99.5])
-    inside = measured[(measured >= low) & (measured <= high)]
-    try:
-        lower, upper = threshold_multiotsu(inside, classes=3)
-    except ValueError:  # fewer than three values
-        return None
-    air, dark = inside[inside <= lower], inside[(inside > lower) & (inside <= upper)]
-    if len(air) < LEAST_AIR * len(inside) or not len(dark):
-        return None  # a rim that a filter darkened
-    return float(lower) if dark.mean() >= DARK_TISSUE_RATIO * air.mean() else None
-
-
-def body_mask(
-    voxels: Array, modality: str, padding: BoolArray | None = None, *, tissue: BoolArray | None = None
-) -> BoolArray:
-    """Body or head, cavities filled slice by slice, (I,J,K) bool. CT in HU: skin threshold of −500 HU;
-    anything else, and CT numbers that do not look like HU: two classes by Otsu. Parts below 1 % of the
-    largest are left out. Of a photograph, all of it. tissue: the scan's `tissue_mask`, dark tissue with it, where
-    the caller has that."""
-    if modality == "PHOTO":
-        return np.ones(voxels.shape, dtype=bool)
-    skin = np.asarray(voxels > BODY_HU) if modality == "CT" else None
-    if skin is not None and 0.005 < skin.mean() < 0.995:
-        mask = skin if padding is None else skin & ~padding
-    else:
-        mask = tissue_mask(voxels, padding, dark=True) if tissue is None else tissue
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return np.ones(voxels.shape, dtype=bool)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    mask = (sizes >= 0.01 * sizes.max())[labels]
-    for k in range(mask.shape[2]):
-        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
-    return np.asarray(mask)
 
 
 def quiet_share(voxels: Array, padding: BoolArray | None = None) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 from medn2n.core.shared_noise import shared_noise
 
 FloatArray = npt.NDArray[np.float32]
@@ -122,7 +123,7 @@ def _slices_shared(voxels: FloatArray, pairs: str) -> str | None:
 
 
 def _not_additive(voxels: FloatArray) -> str | None:
-    tissue = noise.tissue_mask(voxels)
+    tissue = tissue_mask(voxels)
     sigma = noise.noise_sigma(voxels)
     level = float(np.median(voxels[tissue])) if tissue.any() else 0.0
     if sigma > 0 and level < ADDITIVE_SNR * sigma:

@@ -11,6 +11,7 @@ import numpy as np
 
 from medn2n.core import noise
 from medn2n.core.anatomy import anatomy_correlation
+from medn2n.core.body import tissue_mask
 from medn2n.core.pair_artefacts import ghost, line_ratio, ring_ratio, spectral_peak
 from medn2n.core.pair_measures import (
     Array,
@@ -138,7 +139,7 @@ def _artefacts(first: Array, fit: JointFit, sigma_pair: float) -> dict[str, floa
 def _sigma_pair(first: Array, second: Array, fit: JointFit) -> float:
     """Noise of one scan from what gain, offset and shift leave of the difference in tissue; or gain and offset alone,
     where that leaves less: what a shift explains is blurred, and of a rescaled copy nothing may be left."""
-    tissue = noise.tissue_mask((first + second) / 2) & fit.measured
+    tissue = tissue_mask((first + second) / 2) & fit.measured
     inside = tissue if np.count_nonzero(tissue) > LEAST_VOXELS else fit.measured
     if not inside.any():
         return 0.0

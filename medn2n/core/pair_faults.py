@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 from medn2n.core.volume import FloatArray
 
 Fault = Literal[
@@ -61,7 +62,7 @@ def faulty_pair(quiet: FloatArray, other: FloatArray, fault: Fault, generator: n
     objects takes its second from; resampled to the grid and brightness of the first."""
     is_ct = float(quiet.min()) < -500
     zero = _AIR_HU if is_ct else 0.0
-    tissue = noise.tissue_mask(quiet)
+    tissue = tissue_mask(quiet)
     level = float(np.median(quiet[tissue])) - zero
     snr = float(np.exp(generator.uniform(*np.log(SNR))))
     sigma = level / snr

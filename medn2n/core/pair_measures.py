@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -129,7 +130,7 @@ def edge_ratio(fit: JointFit, mean: Array) -> float:
     """Spread of the left-over difference at tissue edges over its spread in flat tissue: about 1 for pure noise,
     about 2 for motion. Edges are the steepest tenth of the tissue, flat its least steep 40 %. 1 without tissue."""
     steep = gradient_energy(smooth(mean, 2.0))
-    tissue = noise.tissue_mask(mean) & fit.measured
+    tissue = tissue_mask(mean) & fit.measured
     if np.count_nonzero(tissue) < 500:
         return 1.0
     flat_limit, edge_limit = np.quantile(steep[tissue], [0.4, 0.9])

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medn2n.core.body import body_mask
 from medn2n.core.detection_trial import DIAMETER_MM, detection_trial, detections
-from medn2n.core.noise import body_mask
 from medn2n.core.noise_power import NoisePower, power_of_repeats
 from medn2n.core.observer import Detection, DetectionChange, detection_change
 from medn2n.core.resolution import Insert, TaskTransfer, find_insert, task_transfer

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medn2n.core.body import body_mask
 from medn2n.core.classical import without_padding
 from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.evaluation import truth_scale
-from medn2n.core.noise import body_mask
 from medn2n.core.noise_power import NoisePower, power_of_repeats
 from medn2n.core.repeat_error import RepeatError, error_from_repeats, error_from_three_repeats
 from medn2n.core.residuals import Band, region_map, removed_spectrum, residual_anatomy, uncertainty_map

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.special import gammaln, hyp1f1, ive
 
 from medn2n.core import noise
+from medn2n.core.body import body_mask
 
 Array = npt.NDArray[np.float64]
 TABLE_END = 40.0  # A/σ from which two terms of the expansion in σ/A are exact to 10⁻⁵ σ
@@ -69,7 +70,7 @@ def magnitude_sigma(voxels: npt.NDArray[Any], padding: npt.NDArray[np.bool_] | N
     where air is Rayleigh distributed; else (masked, filtered or many-coil air) from flat tissue, which is right where
     tissue stands well above the noise. 0 where neither tells."""
     voxels = np.asarray(voxels)
-    air = noise.measured_voxels(voxels, padding) & ~noise.body_mask(voxels, "MR", padding)
+    air = noise.measured_voxels(voxels, padding) & ~body_mask(voxels, "MR", padding)
     values = voxels[air].astype(np.float64)
     if len(values) >= LEAST_AIR and values.std() > 0:
         quiet = values[values <= np.quantile(values, 0.99)]

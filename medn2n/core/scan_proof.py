@@ -21,9 +21,10 @@ import numpy.typing as npt
 from scipy.ndimage import minimum_filter
 
 from medn2n.core.background import masked_background
+from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
-from medn2n.core.noise import block_side, body_mask, flat_regions, tissue_mask
+from medn2n.core.noise import block_side, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.resolution import EdgeBlur, blur_pixels
 from medn2n.core.spread_slices import spread_slices

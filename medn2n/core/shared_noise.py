@@ -22,6 +22,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -152,7 +153,7 @@ def _without_edges(of_sum: Array, limit: float, quiet: BoolArray, upper: tuple[A
 
 def _regions(mean: Array, measured: BoolArray) -> dict[str, BoolArray]:
     """Air and tissue, each without the rim between them, where an edge passes for what the two scans share."""
-    tissue = noise.tissue_mask(mean)
+    tissue = tissue_mask(mean)
     rim = np.ones((5, 5, 1), dtype=bool)
     air = measured & ~ndimage.binary_dilation(tissue, rim, iterations=2)
     inner = ndimage.binary_erosion(tissue, rim, border_value=1)

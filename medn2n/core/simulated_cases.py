@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from medn2n.config import Recipe, SimulateCt, SimulateMr
 from medn2n.core import digital_objects, simulation
+from medn2n.core.body import tissue_mask
 from medn2n.core.case_scaling import scaled_case
 from medn2n.core.cases import Case
 from medn2n.core.ct_projection import device_for
-from medn2n.core.noise import pair_sigma, tissue_mask
+from medn2n.core.noise import pair_sigma
 from medn2n.core.volume import UNITS, Volume
 
 DIGITAL_STREAM = 2  # a random stream of its own

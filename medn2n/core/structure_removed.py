@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from medn2n.core import noise
+from medn2n.core.body import tissue_mask
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
@@ -158,7 +158,7 @@ def _tissue(before: Array, modality: str, padding: Mask | None) -> Mask:
         smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
         return np.asarray((smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]))
     last = None if padding is None else np.moveaxis(padding, 0, 2)
-    return np.moveaxis(noise.tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
+    return np.moveaxis(tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
 
 
 def _flat_tissue(before: Array, tissue: Mask, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:

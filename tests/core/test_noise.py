@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medn2n.core import noise
+from medn2n.core.body import body_mask, tissue_mask
 from tests.built_repeats import head, noise_field, repeats
 
 
@@ -81,14 +82,14 @@ def test_body_mask_fills_cavities_and_ignores_specks() -> None:
     voxels[20:76, 20:76] = 40
     voxels[40:50, 40:50] = -900  # bowel gas
     voxels[2, 2] = 300
-    body = noise.body_mask(voxels, "CT")
+    body = body_mask(voxels, "CT")
     assert body[45, 45, 1]
     assert not body[2, 2, 1]
     assert not body[10, 10, 1]
     magnitude = head()
-    assert noise.body_mask(magnitude, "MR")[64, 64, 3]
-    assert not noise.body_mask(magnitude, "MR")[2, 2, 3]
-    assert noise.body_mask(np.zeros((16, 16, 2)), "MR").all()
+    assert body_mask(magnitude, "MR")[64, 64, 3]
+    assert not body_mask(magnitude, "MR")[2, 2, 3]
+    assert body_mask(np.zeros((16, 16, 2)), "MR").all()
 
 
 def magnitude(levels: tuple[float, float], *, sigma: float = 6.0) -> np.ndarray:
@@ -100,7 +101,7 @@ def magnitude(levels: tuple[float, float], *, sigma: float = 6.0) -> np.ndarray:
 
 
 def test_a_bright_lesion_does_not_hide_the_darker_tissue() -> None:
-    mask = noise.tissue_mask(magnitude((60.0, 500.0)), dark=True)
+    mask = tissue_mask(magnitude((60.0, 500.0)), dark=True)
     assert mask[35:125, 35:125].mean() > 0.99
     assert mask[:25].mean() < 0.02
 
@@ -108,6 +109,19 @@ def test_a_bright_lesion_does_not_hide_the_darker_tissue() -> None:
 def test_air_alone_is_never_taken_for_dark_tissue() -> None:
     scan = magnitude((500.0, 500.0))
     scan[:4] = 0.5  # a rim that a filter darkened
-    mask = noise.tissue_mask(scan, dark=True)
+    mask = tissue_mask(scan, dark=True)
     assert mask[35:125, 35:125].all()
     assert mask[:25].mean() < 0.02
+
+
+@pytest.mark.parametrize("air", [False, True])
+def test_a_ct_cut_out_of_a_body_is_body_throughout(air: bool) -> None:
+    rng = np.random.default_rng(0)
+    voxels = 40 + rng.normal(0, 20, (64, 64, 3))
+    voxels[:20] = 400 + rng.normal(0, 20, (20, 64, 3))  # bone
+    if air:  # as stored, in no HU: air is the lower class
+        voxels[32:] = rng.normal(0, 5, (32, 64, 3))
+        voxels[:32] = 1000 + rng.normal(0, 20, (32, 64, 3))
+    mask = body_mask(voxels.astype(np.float32), "CT")
+    assert mask[:32].mean() > 0.99
+    assert mask[33:].mean() < 0.01 if air else mask.all()
