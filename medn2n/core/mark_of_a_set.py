@@ -73,10 +73,8 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
     NO_COMMON_MARK where none stands out. What else all pictures have in common in one place, such as a frame, counts
     as part of it."""
     if len(pictures) < LEAST_PICTURES:
-        raise InputError(
-            "TOO_FEW_PICTURES",
-            f"A common mark needs at least {LEAST_PICTURES} pictures of one size under it, found {len(pictures)}.",
-        )
+        needed = f"A common mark needs at least {LEAST_PICTURES} pictures of one size under it, found {len(pictures)}."
+        raise InputError("TOO_FEW_PICTURES", needed)
     if np.prod(pictures.shape[1:]) > MOST_PIXELS:
         raise InputError(
             "TOO_LARGE",
@@ -88,8 +86,8 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
     if region.mean() > MOST_OF_PICTURE:
         raise InputError(
             "NO_COMMON_MARK",
-            f"What these pictures share covers {region.mean():.0%} of them, and a mark is told from what lies around "
-            f"it, at least {1 - MOST_OF_PICTURE:.0%}. Give pictures with more around the mark.",
+            f"What these pictures share covers {region.mean():.0%} of them, at most {MOST_OF_PICTURE:.0%} can be told "
+            "from what lies around. Give larger pictures.",
         )
     found, there = None, region
     for _ in range(2):  # the second time from nearer around
@@ -105,8 +103,7 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
             f"No mark stands out that these {len(pictures)} pictures share in one place. Give more of them, and only "
             "such as carry the mark at the same place and size.",
         )
-    known = _grown(sure, 1)
-    coverage, error = (np.where(known, one, np.float32(0.0)) for one in (found.coverage, found.error))
+    coverage, error = (np.where(_grown(sure, 1), one, np.float32(0.0)) for one in (found.coverage, found.error))
     return replace(found, coverage=coverage, error=error)
 
 
