@@ -79,7 +79,7 @@ def structure_removed(
     gaps = None if padding is None else _slices_first(padding)
     tissue = _tissue(first, modality, gaps)
     if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
-        second = np.where(tissue, second, first)
+        second = np.where(_with_holes(tissue), second, first)
     everywhere = _flat_tissue(first, tissue, pixel, modality, gaps)
     if np.count_nonzero(everywhere) < FEWEST_VOXELS:
         return None
@@ -159,6 +159,16 @@ def _tissue(before: Array, modality: str, padding: Mask | None) -> Mask:
         return np.asarray((smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]))
     last = None if padding is None else np.moveaxis(padding, 0, 2)
     return np.moveaxis(tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
+
+
+def _with_holes(tissue: Mask) -> Mask:
+    """(K,I,J): tissue and what it encloses in a slice, to COARSE pixels (a dark lesion is no air)."""
+    rows, columns = (length // COARSE for length in tissue.shape[1:])
+    cut = tissue[:, : COARSE * rows, : COARSE * columns].reshape(-1, rows, COARSE, columns, COARSE)
+    filled = np.stack([ndimage.binary_fill_holes(one) for one in np.asarray(cut.all(axis=(2, 4)))])
+    whole = tissue.copy()
+    whole[:, : COARSE * rows, : COARSE * columns] |= _widened(filled, (0, COARSE * rows, COARSE * columns))
+    return whole
 
 
 def _flat_tissue(before: Array, tissue: Mask, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
