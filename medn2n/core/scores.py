@@ -138,11 +138,12 @@ def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary
     for name in dict.fromkeys(name for score in scores for name in score.figures):
         having = [score for score in scores if name in score.figures]
         values = np.array([score.figures[name] for score in having], dtype=np.float64)
-        figures[name] = float(values.mean())
+        finite = np.isfinite(values)
+        # A PSNR of infinity is an error that chance told as nothing: no mean of scans can be made of it.
+        figures[name] = float(values[finite].mean() if finite.any() else values.mean())
         worst[name] = float(values[np.argmax(_COST.get(name.partition("/")[0], np.abs)(values))])
         patients = [score.subject for score in having]
-        finite = bool(np.isfinite(values).all())
-        interval = metrics.bootstrap_mean(values, patients, generator=generator) if finite else None
+        interval = metrics.bootstrap_mean(values, patients, generator=generator) if finite.all() else None
         if interval:
             intervals[name] = interval
         elif len(having) == 1 and name in having[0].intervals:

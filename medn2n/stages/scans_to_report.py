@@ -229,7 +229,7 @@ def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials
     figures: dict[str, float] = {}
     if case.truth is not None:
         figures = figures_with_truth(case.truth, first, denoised)
-    figures |= found.figures | figures_alone(proof, truth_scale(reference.voxels, modality))
+    figures |= found.figures | figures_alone(proof, truth_scale(reference.filled(), modality))
     score = Score(
         group=case.group.group,
         subject=case.group.subject,

@@ -84,3 +84,12 @@ def test_a_summary_has_the_mean_the_worst_and_an_interval_from_three_patients_on
     low, high = three.intervals["psnr_db"]
     assert (low, high) == (pytest.approx(32 - 4.30 * 2 / 3**0.5, abs=0.6), pytest.approx(64 - low, abs=0.6))  # Student
     assert evaluation.truth_scale(np.zeros((2, 2, 2), np.float32), "MR") == 1
+
+
+def test_a_psnr_that_chance_made_infinite_is_no_part_of_the_mean() -> None:
+    generator = np.random.default_rng(0)
+    (found,) = scores.summarise([score("a", 30, 1), score("b", np.inf, 1), score("c", 32, 1)], generator)
+    assert found.figures["psnr_db"] == 31
+    assert "psnr_db" not in found.intervals
+    (found,) = scores.summarise([score("a", np.inf, 1)], generator)
+    assert found.figures["psnr_db"] == np.inf
