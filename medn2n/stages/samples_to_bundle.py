@@ -33,6 +33,7 @@ from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.checkpoint import load_checkpoint, save_checkpoint
 from medn2n.log import logger
 
+REMEDY = "Lower optimiser.learning_rate, or look for scans whose scale is wrong."
 VALIDATION_STREAM = 1  # a random stream of its own, the same patches at every validation
 VALIDATION_SAMPLES_A_GROUP = 8
 
@@ -105,8 +106,7 @@ def train(
     best = run.checkpoints / "best.safetensors"
     if not best.exists():
         raise TrainingDiverged(
-            f"The validation figure was never a number in {run.progress.step} steps: the training diverged. "
-            "Lower optimiser.learning_rate, or look for scans whose scale is wrong."
+            f"The validation figure was never a number in {run.progress.step} steps: the training diverged. {REMEDY}"
         )
     network = build_network(recipe.network.name, recipe.network.build_arguments(), residual=recipe.network.residual)
     load_checkpoint(best, average=network)
@@ -224,7 +224,12 @@ def _step(run: _Run, batch: dict[str, Tensor]) -> Tensor:
     run.network.train()
     loss = step_loss(run.network, batch, run.recipe, share_done=_share_done(run))
     run.fabric.backward(loss)
-    run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
+    try:
+        run.fabric.clip_gradients(run.network, run.optimiser, max_norm=run.recipe.optimiser.gradient_clip)
+    except RuntimeError as error:
+        if "non-finite" not in str(error):
+            raise
+        raise TrainingDiverged(f"Step {run.progress.step + 1} had a gradient that is no number. {REMEDY}") from None
     run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
     _follow(run)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from medn2n.core.networks import build_network
-from medn2n.errors import ModelError
+from medn2n.errors import ModelError, TrainingDiverged
 from medn2n.formats.bundle_dir import WEIGHTS
 from medn2n.formats.checkpoint import load_checkpoint
 from medn2n.stages.samples_to_bundle import Trained, train
@@ -70,6 +70,13 @@ def test_the_time_budget_stops_a_long_recipe_and_ramps_its_rate_down(tmp_path: P
     last = trained.progress.history[-1]
     left, warm = max(0.0, 1 - last["seconds"] / 1.2), min(1.0, last["step"] / 100)
     assert last["rate"] == pytest.approx(long.optimiser.learning_rate * left * warm, abs=1e-12)
+
+
+def test_a_gradient_that_is_no_number_ends_the_training_in_one_sentence(tmp_path: Path) -> None:
+    (case,) = cases()
+    case.image[:] = float("inf")
+    with pytest.raises(TrainingDiverged, match="Step 1 had a gradient that is no number"):
+        train([case], [], few(), folder=tmp_path, device="cpu")
 
 
 def test_training_may_start_from_another_model(tmp_path: Path, run: Path) -> None:
