@@ -127,14 +127,20 @@ def _share_removed(removed: Array, fine: Array, coarser: Array, flat: Mask, *, s
     went, there, guide = (
         _block_sums(one, flat, side)[full] / counts[full] for one in (removed * fine, fine**2, coarser**2)
     )
-    guide = np.sqrt(guide)
-    went, there, guide = (one - one.mean() for one in (went, there, guide))
+    # Within each slice: where noise grows from one to the next, all three grow together without any structure.
+    went, there, guide = (_off_mean(one, np.nonzero(full)[0]) for one in (went, there, np.sqrt(guide)))
     together = float(there @ guide)
     if together < TOGETHER * float(np.linalg.norm(there) * np.linalg.norm(guide)) or together <= 0:
         return None
     share = float(went @ guide) / together
     error = float(np.linalg.norm((went - share * there) * guide)) / together
     return max(0.0, share - 2 * error)
+
+
+def _off_mean(values: Array, group: npt.NDArray[np.intp]) -> Array:
+    """Values less the mean of their group."""
+    means = np.bincount(group, weights=values) / np.maximum(np.bincount(group), 1)
+    return np.asarray(values - means[group])
 
 
 def _block_sums(values: Array, flat: Mask, side: int) -> npt.NDArray[np.float64]:

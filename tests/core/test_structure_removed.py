@@ -148,3 +148,16 @@ def test_what_is_taken_off_air_is_no_structure_of_tissue(floor: str) -> None:
     assert found is not None
     assert found.invented > -0.05
     assert abs(found.spot.strength) < 6
+
+
+def test_noise_that_grows_from_slice_to_slice_is_no_structure() -> None:
+    rng = np.random.default_rng(0)
+    shape = (160, 160, 24)
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), (2.2, 2.2, 0))
+    noise *= np.linspace(8, 40, shape[2]) / noise.std()
+    i, j = np.mgrid[: shape[0], : shape[1]]
+    truth = np.where(np.hypot(i - 80, j - 80) < 75, 40.0, -1000.0)[..., None]
+    before, after = ((truth + share * noise).astype(np.float32) for share in (1.0, 0.3))
+    found = structure_removed(before, after, spacing_mm=SPACING, modality="CT")
+    assert found is not None
+    assert found.weakened is None
