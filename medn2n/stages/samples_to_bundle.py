@@ -27,6 +27,7 @@ from medn2n.core.cases import Case
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.core.objectives import shares_left
 from medn2n.core.optimisers import build_optimiser
+from medn2n.core.precision import precision_on
 from medn2n.core.samples import PairedSamples
 from medn2n.core.step_loss import finished, step_loss
 from medn2n.errors import ModelError, TrainingDiverged
@@ -122,7 +123,7 @@ def _setup(
     device: str,
 ) -> _Run:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces its precision plugin
-    fabric = lightning.Fabric(accelerator=device, devices=1, precision=recipe.precision)
+    fabric = lightning.Fabric(accelerator=device, devices=1, precision=precision_on(device, recipe.precision))
     fabric.seed_everything(recipe.seed, verbose=False)
     network, average = _networks(recipe.network, fabric.device)
     optimiser = build_optimiser(recipe.optimiser, network, fabric.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -77,6 +78,23 @@ def test_a_gradient_that_is_no_number_ends_the_training_in_one_sentence(tmp_path
     case.image[:] = float("inf")
     with pytest.raises(TrainingDiverged, match="Step 1 had a gradient that is no number"):
         train([case], [], few(), folder=tmp_path, device="cpu")
+
+
+def test_a_processor_without_bfloat16_trains_in_32_bits_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    fabric = lightning.Fabric
+
+    def made(**options: object) -> lightning.Fabric:
+        asked.append(options["precision"])
+        return fabric(**options)
+
+    monkeypatch.setattr(lightning, "Fabric", made)
+    for able in (True, False):
+        monkeypatch.setattr("medn2n.core.precision._has_bfloat16", lambda able=able: able)
+        train(cases(), [], few(optimiser={"steps": 1}, precision="bf16-mixed"), folder=tmp_path, device="cpu")
+    assert asked == ["bf16-mixed", "32-true"]
 
 
 def test_training_may_start_from_another_model(tmp_path: Path, run: Path) -> None:
