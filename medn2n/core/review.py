@@ -66,7 +66,7 @@ def _badness(gate: Gate) -> tuple[bool, float]:
 
 def scan_traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:
     """What decides whether a model knows scans like this one. acquisition: as for `review`."""
-    share, texture = noise_traits(scan.filled(), scale.scale)
+    share, texture = noise_traits(scan.frame(0).filled(), scale.scale)
     i, j, k = scan.spacing_mm
     field = acquisition.get("field_t")
     return ScanTraits(

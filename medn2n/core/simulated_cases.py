@@ -26,7 +26,6 @@ from medn2n.core.volume import UNITS, Volume
 DIGITAL_STREAM = 2  # a random stream of its own
 DIGITAL_SIDES = (160, 224, 288)
 DIGITAL_FIELD_MM = 400.0
-BELOW_AIR_HU = -1100.0  # what is stored outside a scanner's field of view
 Quieten = Callable[[Volume], Volume]
 
 
@@ -80,7 +79,6 @@ def _bases(
     mean = np.ascontiguousarray(voxels.mean(axis=0))
     base = Volume(
         voxels=mean,
-        padding=mean < BELOW_AIR_HU if recipe.modality == "CT" else None,
         affine=affine,
         unit=UNITS[recipe.modality],
         modality=recipe.modality,
@@ -88,7 +86,7 @@ def _bases(
     # The mean of repeats is the quietest base there is, and their difference tells how quiet.
     own = None
     if len(voxels) > 1:  # in tissue: air is less noisy than that, and none where it was masked
-        own = float(pair_sigma(voxels[0], voxels[1], tissue_mask(mean, base.padding)) / np.sqrt(len(voxels)))
+        own = float(pair_sigma(voxels[0], voxels[1], tissue_mask(mean)) / np.sqrt(len(voxels)))
     quiet = base if quieten is None or own is not None else quieten(base)
     if isinstance(section, SimulateCt):
         return simulation.ct_bases(
