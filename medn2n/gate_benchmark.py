@@ -39,6 +39,7 @@ MUST_CATCH: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
     {
         "numbers": (("shift", 2.0),),
         "sharpness": (("blur", 0.5),),
+        "position": (("displaced", 0.5),),
         "spots": (("lesion removed", 40.0), ("lesion added", 40.0)),
         "weakening": (("over-smoothed", 4.0),),
         "invention": (("hallucinated", 0.5),),

@@ -6,9 +6,9 @@ size and faithful models measure on scans of many makes (`medn2n benchmark gates
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from math import isfinite, isinf, nan
+from math import hypot, isfinite, isinf, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -18,7 +18,7 @@ from medn2n.core.structure_removed import Spot, Structure
 
 # HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
 CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
-GATES = ("numbers", "sharpness", "spots", "weakening", "invention", "noise")
+GATES = ("numbers", "sharpness", "position", "spots", "weakening", "invention", "noise")
 TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
 SURE = 2.0  # standard errors that a shift must exceed its limit by
 
@@ -29,14 +29,15 @@ TOO_UNCERTAIN = ", which is too uncertain to tell"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. spot: standard deviations. weakened: share of the fine structure. invented: correlation of what
-    was removed with what is shown, below zero. noise_left: after over before. scope: whether a scan unlike those
-    that the model was trained on is a reason to look. lesion_contrast: share that every lesion which noise cannot hide
-    must keep. auc_loss: how much worse a faint disc may be found."""
+    pixel², either way. moved: of edges, pixels. spot: standard deviations. weakened: share of the fine structure.
+    invented: correlation of what was removed with what is shown, below zero. noise_left: after over before. scope:
+    whether a scan unlike those that the model was trained on is a reason to look. lesion_contrast: share that every
+    lesion which noise cannot hide must keep. auc_loss: how much worse a faint disc may be found."""
 
     ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
     signal_share: float = 0.02
     blur: float = 0.12
+    moved: float = 0.1
     spot: float = 8.0
     weakened: float = 0.11
     invented: float = 0.15
@@ -80,7 +81,8 @@ def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
     if proof.modality == "PHOTO":
         return ()
     return (
-        _numbers(proof, limits), _sharpness(proof, limits), *_structure(proof.structure, limits), _noise(proof, limits),
+        _numbers(proof, limits), _sharpness(proof, limits), _position(proof, limits),
+        *_structure(proof.structure, limits), _invention(proof.invented, limits.invented), _noise(proof, limits),
     )  # fmt: skip
 
 
@@ -103,12 +105,35 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
     excess = (abs(shift) - SURE * error) / limit
     name = region.region if ct else f"{region.region} tissue"
+    part = _moved_part(judged) if ct else None
+    if part is not None and part[0] > max(excess, 1.0):
+        return _part_gate(*part)
     passed = _held(shift, error, limit)
     words = (
         f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
         f"{TOO_UNCERTAIN if passed is None else ''}."
     )
     return Gate(name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+
+
+def _moved_part(
+    judged: Sequence[tuple[float, float, float, RegionNumbers]],
+) -> tuple[float, RegionNumbers, float] | None:
+    """How far the part of soft tissue that moved most surely is beyond the limit, its region, and the limit."""
+    for _, _, limit, region in judged:
+        if region.region == "soft tissue" and region.part is not None:
+            return (abs(region.part.shift) - region.part.chance) / limit, region, limit
+    return None
+
+
+def _part_gate(excess: float, region: RegionNumbers, limit: float) -> Gate:
+    part = region.part
+    assert part is not None
+    words = (
+        f"The mean of {region.region} moved by {part.shift:+.2f} ± {part.chance:.2f} HU in {part.name}; at most "
+        f"{limit:g} HU is allowed."
+    )
+    return Gate(name="numbers", passed=False, value=part.shift, limit=limit, excess=excess, unit="HU", words=words)
 
 
 def _held(value: float, error: float, limit: float) -> bool | None:
@@ -148,15 +173,27 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gate]:
+def _position(proof: ScanProof, limits: Limits) -> Gate:
+    edge = proof.edge
+    if edge is None:
+        return unmeasured("position", "pixel", "No edge was found to compare positions at.")
+    length, limit = hypot(*edge.moved), limits.moved
+    passed = _held(length, edge.moved_error, limit)
+    words = (
+        f"Edges moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is allowed"
+        f"{TOO_UNCERTAIN if passed is None else ''}."
+    )
+    return Gate(
+        name="position", passed=passed, value=length, limit=limit, excess=(length - SURE * edge.moved_error) / limit,
+        unit="pixel", words=words,
+    )  # fmt: skip
+
+
+def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate]:
     if found is None:
         words = "There is too little even tissue to look for what went or came."
-        return tuple(unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
-    return (
-        _spot(found.spot, limits.spot),
-        _weakening(found.weakened, limits.weakened),
-        _invention(found.invented, limits.invented),
-    )
+        return unmeasured("spots", "", words), unmeasured("weakening", "", words)
+    return _spot(found.spot, limits.spot), _weakening(found.weakened, limits.weakened)
 
 
 def _spot(spot: Spot, limit: float) -> Gate:
@@ -183,7 +220,9 @@ def _weakening(share: float | None, limit: float) -> Gate:
     )
 
 
-def _invention(correlation: float, limit: float) -> Gate:
+def _invention(correlation: float | None, limit: float) -> Gate:
+    if correlation is None:
+        return unmeasured("invention", "", "There is too little even tissue to look for what came.")
     words = f"What was removed correlates with what is shown by {correlation:.2f}"
     words += f": the copy shows detail that the scan does not hold; at most {-limit:g} is allowed." if (
         -correlation > limit

@@ -10,8 +10,9 @@ from medn2n.formats.evaluation_tables import label
 from medn2n.formats.page_blocks import Cell, Chip, Column, Section, Table, Text
 
 _HEADINGS = {
-    "numbers": "CT numbers or signal", "sharpness": "Sharpness", "spots": "Spots", "weakening": "Weakening",
-    "invention": "Invention", "noise": "Noise", "lesions": "Lesions", "detectability": "Detectability",
+    "numbers": "CT numbers or signal", "sharpness": "Sharpness", "position": "Position", "spots": "Spots",
+    "weakening": "Weakening", "invention": "Invention", "noise": "Noise", "lesions": "Lesions",
+    "detectability": "Detectability",
 }  # fmt: skip
 
 

@@ -59,10 +59,13 @@ def test_a_faithful_copy_and_the_scan_itself_pass(scan: tuple[Volume, Volume]) -
         ("blur", 1.0, "sharpness"),
         ("shift", 2.0, "numbers"),
         ("shift", -2.0, "numbers"),
+        ("shift of half", 4.0, "numbers"),
+        ("displaced", 0.5, "position"),
         ("lesion removed", 60.0, "spots"),
         ("lesion added", 60.0, "spots"),
         ("over-smoothed", 4.0, "weakening"),
         ("hallucinated", 1.0, "invention"),
+        ("other noise", 1.0, "invention"),
     ],
 )
 def test_a_fault_fails_its_gate(scan: tuple[Volume, Volume], fault: FaultName, size: float, gate: str) -> None:
