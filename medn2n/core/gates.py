@@ -95,7 +95,8 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     ct = proof.modality == "CT"
     unit = "HU" if ct else "%"
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
-    judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
+    air = min((region.before for region in proof.regions if region.region == "background"), default=0.0)
+    judged = [(*_shift(region, air, ct=ct), limit, region) for region, limit in limited if limit is not None]
     if judged and all(isinf(limit) for _, _, limit, _ in judged):
         return unmeasured("numbers", unit, "No limit is set for the mean of tissue.")
     judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
@@ -143,9 +144,10 @@ def _held(value: float, error: float, limit: float) -> bool | None:
     return None if abs(value) > limit or SURE * error > limit else True
 
 
-def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
-    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself."""
-    scale = 1.0 if ct else 100 / max(abs(region.before), 1e-30)
+def _shift(region: RegionNumbers, air: float, *, ct: bool) -> tuple[float, float]:
+    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself; of its distance from
+    `air` where that is below zero (an MR scan of which somebody took the mean)."""
+    scale = 1.0 if ct else 100 / max(abs(region.before - min(air, 0.0)), 1e-30)
     return region.shift * scale, region.shift_error * scale
 
 

@@ -182,7 +182,8 @@ def _flat_tissue(before: Array, tissue: Mask, pixel_mm: float, modality: str, pa
     if modality == "MR" and tissue.any():
         smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
         typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
-        tissue &= smooth <= BRIGHT * typical
+        zero = min(0.0, float(smooth.min()))  # of a scan of which somebody took the mean
+        tissue &= smooth - zero <= BRIGHT * (typical - zero)
     return _away_from_edges(tissue, pixel_mm, padding)
 
 

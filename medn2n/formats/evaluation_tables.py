@@ -15,8 +15,8 @@ from medn2n.formats.page_blocks import Better, Cell, Column, Measured, Section, 
 HEADINGS = {
     "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias", "share": "Error left",
     "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
-    "mean_shift": "Shift of mean", "edge_blur": "Blur of edges (pixel²)", "spot": "Strongest spot (σ)",
-    "weakened": "Weakened", "invented": "Made up",
+    "mean_shift": "Shift of mean", "edge_blur": "Blur of edges (pixel²)", "edges_moved": "Edges moved (pixels)",
+    "spot": "Strongest spot (σ)", "weakened": "Weakened", "invented": "Made up",
 }  # fmt: skip
 # (figure, heading, decimals, which end is better); all in HU.
 _FIGURES: tuple[tuple[str, str, int, Better], ...] = (
