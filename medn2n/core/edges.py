@@ -70,33 +70,37 @@ def blur_pixels(
     """
     old = np.asarray(before, np.float64)
     lead = np.asarray(after if guide is None else guide, np.float64)
-    removed = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))
-    keep, slope = _strong_edges(lead, where, share)
+    slopes = _slopes(lead)
+    steep = np.hypot(*slopes)
+    keep = _strong_edges(steep, where, share)
     if not keep.any():
         nan = float("nan")
         return EdgeBlur(square=nan, error=nan, moved=(nan, nan), moved_error=nan, voxels=0, contrast=0.0)
+    taken = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))[keep]
+    square, error = _blur(taken, old, lead, keep)
+    moved, moved_error = _displacement(taken, old, slopes[:, keep], keep)
+    return EdgeBlur(
+        square=square, error=error, moved=moved, moved_error=moved_error, voxels=len(taken),
+        contrast=float(np.median(steep[keep])),
+    )  # fmt: skip
+
+
+def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray) -> tuple[float, float]:
+    """Its variance, and the standard error of that. taken: (V,) at the edges `keep`."""
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
     first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
     second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
-    taken, square = removed[keep], 0.0
+    square = 0.0
     went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
     for _ in range(STEPS):  # taken = s²·first − (s²)²·second
         square = went / (once - square * twice)
     left = (taken - square * first + square**2 * second) * instrument
-    error = float(np.sqrt(_patch_square(left[None], keep)[0, 0])) / abs(once - 2 * square * twice)
-    moved, moved_error = _displacement(taken, old, lead, keep)
-    return EdgeBlur(
-        square=square, error=error, moved=moved, moved_error=moved_error, voxels=len(taken),
-        contrast=float(np.median(slope[keep])),
-    )  # fmt: skip
+    return square, float(np.sqrt(_patch_square(left[None], keep)[0, 0])) / abs(once - 2 * square * twice)
 
 
-def _displacement(taken: Array, old: Array, lead: Array, keep: BoolArray) -> tuple[tuple[float, float], float]:
-    """Along (I, J) in pixels, and the standard error of its length. taken: at the edges; lead: whose slopes are the
-    instruments."""
-    slopes, guides = (
-        np.stack([_derivative(one, GUIDE_PIXELS, order)[keep] for order in ((1, 0), (0, 1))]) for one in (old, lead)
-    )
+def _displacement(taken: Array, old: Array, guides: Array, keep: BoolArray) -> tuple[tuple[float, float], float]:
+    """Along (I, J) in pixels, and the standard error of its length. guides: (2,V), the instruments."""
+    slopes = _slopes(old)[:, keep]
     inverse = np.linalg.pinv(guides @ slopes.T)
     found = inverse @ (guides @ taken)
     covariance = inverse @ _patch_square((taken - found @ slopes) * guides, keep) @ inverse.T
@@ -113,13 +117,17 @@ def _patch_square(left: Array, keep: BoolArray) -> Array:
     return np.asarray(sums @ sums.T * sums.shape[1] / max(sums.shape[1] - 1, 1))
 
 
-def _strong_edges(voxels: Array, where: BoolArray | None, share: float) -> tuple[BoolArray, Array]:
-    """(I,J,K): the steepest `share` of the voxels in `where`, and how steep each voxel is, per pixel."""
-    slope = np.hypot(*(_derivative(voxels, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))))
-    inside = np.isfinite(slope) if where is None else where & np.isfinite(slope)
+def _strong_edges(steep: Array, where: BoolArray | None, share: float) -> BoolArray:
+    """(I,J,K): the steepest `share` of the voxels in `where`."""
+    inside = np.isfinite(steep) if where is None else where & np.isfinite(steep)
     if not inside.any():
-        return inside, slope
-    return np.asarray(inside & (slope >= np.quantile(slope[inside], 1 - share)) & (slope > 0)), slope
+        return inside
+    return np.asarray(inside & (steep >= np.quantile(steep[inside], 1 - share)) & (steep > 0))
+
+
+def _slopes(voxels: Array) -> Array:
+    """(2,I,J,K): along I and J, per pixel."""
+    return np.stack([_derivative(voxels, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))])
 
 
 def _derivative(voxels: Array, width: float, order: tuple[int, int]) -> Array:
