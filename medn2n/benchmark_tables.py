@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isfinite
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
@@ -198,9 +199,11 @@ def gate_benchmark_table(result: GateBenchmark) -> str:
     for fault, size in ((fault, size) for fault, sizes in SIZES.items() for size in sizes):
         found = [case for case in result.cases if case.fault == fault and case.size == size]
         if found:
-            caught = [_percent([case.excess[gate] > 1 for case in found]) for gate in every]
-            areas = [f"{area_under_roc(result.cases, gate, fault, size):.2f}" for gate in every]
-            gates = (f"{share} ({area})" for share, area in zip(caught, areas, strict=True))
+            areas = {gate: area_under_roc(result.cases, gate, fault, size) for gate in every}
+            gates = (
+                f"{_percent([case.excess[gate] > 1 for case in found])} ({area:.2f})" if isfinite(area) else ""
+                for gate, area in areas.items()
+            )
             failed = _percent([case.failed for case in found])
             rows.append((fault, f"{size:g}", str(len(found)), failed, f"{100 * others[fault, size]:.1f}", *gates))
     scopes: list[tuple[str, ...]] = [("scan", "scans", "out of scope %")]
