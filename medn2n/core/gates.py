@@ -6,7 +6,7 @@ size and faithful models measure on scans of many makes (`medn2n benchmark gates
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import isfinite, isinf, nan
 from types import MappingProxyType
@@ -21,9 +21,8 @@ CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "
 GATES = ("numbers", "sharpness", "spots", "weakening", "invention", "noise")
 TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
 SURE = 2.0  # standard errors that a shift must exceed its limit by
-
-
-TOO_UNCERTAIN = ", which is too uncertain to tell"
+TOO_LITTLE_TISSUE = "too little even tissue"
+TOO_UNCERTAIN = "too uncertain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,8 @@ class Limits:
 class Gate:
     """name: one of GATES or TRIAL_GATES. passed: None where nothing could be measured. value, limit: in
     `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
-    one sentence for people."""
+    one sentence for people. why: the few words that say why it is open; "" where it is not, or where no limit is set.
+    """
 
     name: str
     passed: bool | None
@@ -64,6 +64,12 @@ class Gate:
     excess: float
     unit: str
     words: str
+    why: str = ""
+
+    @property
+    def too_uncertain(self) -> bool:
+        """Measured, with an error too large to tell."""
+        return self.why == TOO_UNCERTAIN
 
     def as_json(self) -> dict[str, object]:
         """For medn2n.json and results.json; null where nothing could be measured."""
@@ -84,7 +90,7 @@ def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
     )  # fmt: skip
 
 
-def failed(found: tuple[Gate, ...]) -> tuple[Gate, ...]:
+def failed(found: Sequence[Gate]) -> tuple[Gate, ...]:
     """The gates that say no."""
     return tuple(gate for gate in found if gate.passed is False)
 
@@ -95,20 +101,24 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
     judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
     if judged and all(isinf(limit) for _, _, limit, _ in judged):
-        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.")
+        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.", "")
     judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
     if not judged:
-        return unmeasured("numbers", unit, "Too little even tissue was found to compare its mean in.")
+        words = "Too little even tissue was found to compare its mean in."
+        return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
     excess = (abs(shift) - SURE * error) / limit
     name = region.region if ct else f"{region.region} tissue"
     passed = _held(shift, error, limit)
+    why = _doubt(passed)
     words = (
         f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
-    return Gate(name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+    return Gate(
+        name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words, why=why,
+    )  # fmt: skip
 
 
 def _held(value: float, error: float, limit: float) -> bool | None:
@@ -116,6 +126,10 @@ def _held(value: float, error: float, limit: float) -> bool | None:
     if abs(value) - SURE * error > limit:
         return False
     return None if abs(value) > limit or SURE * error > limit else True
+
+
+def _doubt(passed: bool | None) -> str:
+    return TOO_UNCERTAIN if passed is None else ""
 
 
 def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
@@ -133,25 +147,29 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
-        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
+        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
     excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
     passed = _held(edge.square, edge.error, limits.blur)
+    why = _doubt(passed)
     words = (
         f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels "
         f"({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limits.blur**0.5:.2f} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
-        words=words,
+        words=words, why=why,
     )  # fmt: skip
 
 
 def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gate]:
     if found is None:
         words = "There is too little even tissue to look for what went or came."
-        return tuple(unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
+        spots, weakening, invention = (
+            unmeasured(name, "", words, TOO_LITTLE_TISSUE) for name in ("spots", "weakening", "invention")
+        )
+        return spots, weakening, invention
     return (
         _spot(found.spot, limits.spot),
         _weakening(found.weakened, limits.weakened),
@@ -175,7 +193,8 @@ def _spot(spot: Spot, limit: float) -> Gate:
 
 def _weakening(share: float | None, limit: float) -> Gate:
     if share is None:
-        return unmeasured("weakening", "", "Even tissue holds too little structure to tell whether it was weakened.")
+        words = "Even tissue holds too little structure to tell whether it was weakened."
+        return unmeasured("weakening", "", words, "too little structure")
     words = f"At least {100 * share:.0f} % of the fine structure of tissue (3 mm) went with the noise"
     words += f"; at most {100 * limit:.0f} % is allowed." if share > limit else "."
     return Gate(
@@ -196,7 +215,7 @@ def _invention(correlation: float, limit: float) -> Gate:
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:
     if proof.figures.noise_before <= 0:
-        return unmeasured("noise", "", "No noise could be measured in this scan.")
+        return unmeasured("noise", "", "No noise could be measured in this scan.", "no noise")
     left = proof.figures.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
@@ -205,6 +224,6 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def unmeasured(name: str, unit: str, words: str) -> Gate:
-    """A gate that neither passes nor fails; words: why."""
-    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words)
+def unmeasured(name: str, unit: str, words: str, why: str) -> Gate:
+    """A gate that neither passes nor fails; words: why, and `why` in short."""
+    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words, why=why)
