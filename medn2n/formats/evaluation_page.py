@@ -12,7 +12,7 @@ from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
 from medn2n.formats.evaluation_physics import physics_sections
-from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured
+from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured, unranked
 from medn2n.formats.evaluation_words import physics_sentence
 from medn2n.formats.gate_words import measured_in
 from medn2n.formats.page import write_page
@@ -92,8 +92,7 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
     summary = [_sentence(result, modality, question) for modality, question in kinds]
     summary += [physics_sentence(result, one) for one in result.summaries if one.method in result.models]
     summary += [line for line in (gates_sentence(result, model) for model in result.models) if line]
-    if result.refused:
-        summary.append(f"{len(result.refused)} of the groups could not be judged: {' '.join(result.refused)}")
+    summary += _refusals(result)
     if result.split == "training":
         summary.append("These scans are the manifest's training split: a model that learned from them looks too good.")
     return write_page(
@@ -147,6 +146,17 @@ def _told_of(result: Evaluation, one: Summary, key: str) -> str:
     return measured_in(having, max(row.groups for row in rows))
 
 
+def _refusals(result: Evaluation) -> list[str]:
+    """What could not be judged: groups in one line, then each method that was refused on others."""
+    whole = [one.reason for one in result.refused if not one.method]
+    lines = [f"{len(whole)} of the groups could not be judged: {' '.join(whole)}"] if whole else []
+    scans = len({score.group for score in result.scores})
+    for method in dict.fromkeys(one.method for one in result.refused if one.method):
+        reasons = [one.reason for one in result.refused if one.method == method]
+        lines.append(f"{label(method)} was refused on {len(reasons)} of {scans} scans: {' '.join(reasons)}")
+    return lines
+
+
 def _words(one: Summary, key: str) -> str:
     value = one.figures[key]
     if key == "psnr_db":
@@ -191,7 +201,7 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
     scans, people = rows[0].groups, rows[0].subjects
     cells = tuple(
         (
-            label(one.method),
+            label(one.method) + (f" ({one.groups} of {scans} scans)" if one.groups < scans else ""),
             *(_cell(one, name) for name, *_ in _COLUMNS[question]),
             one.worst.get(key) if one.groups > 1 else None,
             one.seconds if one.method != NOISY else None,
@@ -201,8 +211,7 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
     )
     caption = f"Mean over {scans} scan{_s(scans)} of {people} subject{_s(people)}"
     caption += ", with 95 % intervals over subjects." if rows[0].intervals and people > 2 else "."
-    noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
-    return Table(columns=columns, rows=cells, caption=caption, unranked=noisy)
+    return Table(columns=columns, rows=cells, caption=caption, unranked=unranked(rows))
 
 
 def _s(number: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from medn2n.core.display import SlicePair
 from medn2n.core.lesion_trial import ROSE
 from medn2n.core.scores import NOISY, Evaluation, Question, Score, Summary
-from medn2n.formats.evaluation_tables import label, measured
+from medn2n.formats.evaluation_tables import label, measured, unranked
 from medn2n.formats.page_blocks import (
     Bars,
     Better,
@@ -201,7 +201,7 @@ def _table(rows: Sequence[Summary], columns: Columns, modality: str) -> Table | 
     cells: tuple[tuple[Cell, ...], ...] = tuple(
         (label(one.method), *(measured(one, key) if key in one.figures else None for key, *_ in having)) for one in rows
     )
-    return Table(columns=(Column(name="Method"), *heads), rows=cells)
+    return Table(columns=(Column(name="Method"), *heads), rows=cells, unranked=unranked(rows))
 
 
 def _bars(rows: Sequence[Summary], key: str, digits: int, caption: str) -> tuple[Bars, ...]:
