@@ -90,4 +90,4 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     assert {one.change for one in result.scopes if one.outside} >= {"noisier", "pixels twice as large"}
     lines = gate_benchmark_table(result).splitlines()
     assert "held out %" in lines[0]
-    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 8
+    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 10

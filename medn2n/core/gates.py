@@ -21,9 +21,8 @@ CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "
 GATES = ("numbers", "sharpness", "position", "spots", "weakening", "invention", "noise")
 TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
 SURE = 2.0  # standard errors that a shift must exceed its limit by
-
-
-TOO_UNCERTAIN = ", which is too uncertain to tell"
+TOO_LITTLE_TISSUE = "too little even tissue"
+TOO_UNCERTAIN = "too uncertain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,8 @@ class Limits:
 class Gate:
     """name: one of GATES or TRIAL_GATES. passed: None where nothing could be measured. value, limit: in
     `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
-    one sentence for people."""
+    one sentence for people. why: the few words that say why it is open; "" where it is not, or where no limit is set.
+    """
 
     name: str
     passed: bool | None
@@ -65,6 +65,12 @@ class Gate:
     excess: float
     unit: str
     words: str
+    why: str = ""
+
+    @property
+    def too_uncertain(self) -> bool:
+        """Measured, with an error too large to tell."""
+        return self.why == TOO_UNCERTAIN
 
     def as_json(self) -> dict[str, object]:
         """For medn2n.json and results.json; null where nothing could be measured."""
@@ -86,7 +92,7 @@ def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
     )  # fmt: skip
 
 
-def failed(found: tuple[Gate, ...]) -> tuple[Gate, ...]:
+def failed(found: Sequence[Gate]) -> tuple[Gate, ...]:
     """The gates that say no."""
     return tuple(gate for gate in found if gate.passed is False)
 
@@ -98,43 +104,39 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     air = min((region.before for region in proof.regions if region.region == "background"), default=0.0)
     judged = [(*_shift(region, air, ct=ct), limit, region) for region, limit in limited if limit is not None]
     if judged and all(isinf(limit) for _, _, limit, _ in judged):
-        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.")
+        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.", "")
     judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
     if not judged:
-        return unmeasured("numbers", unit, "Too little even tissue was found to compare its mean in.")
+        words = "Too little even tissue was found to compare its mean in."
+        return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
-    excess = (abs(shift) - SURE * error) / limit
-    name = region.region if ct else f"{region.region} tissue"
+    whole = _mean_gate(region.region if ct else f"{region.region} tissue", shift, error, limit, unit)
     part = _moved_part(judged) if ct else None
-    if part is not None and part[0] > max(excess, 1.0):
-        return _part_gate(*part)
+    return part if part is not None and part.excess > max(whole.excess, 1.0) else whole
+
+
+def _mean_gate(name: str, shift: float, error: float, limit: float, unit: str) -> Gate:
     passed = _held(shift, error, limit)
+    why = _doubt(passed)
     words = (
         f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
-    return Gate(name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+    return Gate(
+        name="numbers", passed=passed, value=shift, limit=limit, excess=(abs(shift) - SURE * error) / limit, unit=unit,
+        words=words, why=why,
+    )  # fmt: skip
 
 
-def _moved_part(
-    judged: Sequence[tuple[float, float, float, RegionNumbers]],
-) -> tuple[float, RegionNumbers, float] | None:
-    """How far the part of soft tissue that moved most surely is beyond the limit, its region, and the limit."""
+def _moved_part(judged: Sequence[tuple[float, float, float, RegionNumbers]]) -> Gate | None:
+    """Of the slice or field of soft tissue that moved most surely; its error is what chance may give the largest of so
+    many."""
     for _, _, limit, region in judged:
         if region.region == "soft tissue" and region.part is not None:
-            return (abs(region.part.shift) - region.part.chance) / limit, region, limit
+            part = region.part
+            return _mean_gate(f"{region.region} in {part.name}", part.shift, part.chance / SURE, limit, "HU")
     return None
-
-
-def _part_gate(excess: float, region: RegionNumbers, limit: float) -> Gate:
-    part = region.part
-    assert part is not None
-    words = (
-        f"The mean of {region.region} moved by {part.shift:+.2f} ± {part.chance:.2f} HU in {part.name}; at most "
-        f"{limit:g} HU is allowed."
-    )
-    return Gate(name="numbers", passed=False, value=part.shift, limit=limit, excess=excess, unit="HU", words=words)
 
 
 def _held(value: float, error: float, limit: float) -> bool | None:
@@ -142,6 +144,10 @@ def _held(value: float, error: float, limit: float) -> bool | None:
     if abs(value) - SURE * error > limit:
         return False
     return None if abs(value) > limit or SURE * error > limit else True
+
+
+def _doubt(passed: bool | None) -> str:
+    return TOO_UNCERTAIN if passed is None else ""
 
 
 def _shift(region: RegionNumbers, air: float, *, ct: bool) -> tuple[float, float]:
@@ -160,41 +166,44 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
-        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
+        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
     excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
     passed = _held(edge.square, edge.error, limits.blur)
+    why = _doubt(passed)
     words = (
         f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels "
         f"({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limits.blur**0.5:.2f} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
-        words=words,
+        words=words, why=why,
     )  # fmt: skip
 
 
 def _position(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
-        return unmeasured("position", "pixel", "No edge was found to compare positions at.")
+        return unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")
     length, limit = hypot(*edge.moved), limits.moved
     passed = _held(length, edge.moved_error, limit)
+    why = _doubt(passed)
     words = (
         f"Edges moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="position", passed=passed, value=length, limit=limit, excess=(length - SURE * edge.moved_error) / limit,
-        unit="pixel", words=words,
+        unit="pixel", words=words, why=why,
     )  # fmt: skip
 
 
 def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate]:
     if found is None:
         words = "There is too little even tissue to look for what went or came."
-        return unmeasured("spots", "", words), unmeasured("weakening", "", words)
+        spots, weakening = (unmeasured(name, "", words, TOO_LITTLE_TISSUE) for name in ("spots", "weakening"))
+        return spots, weakening
     return _spot(found.spot, limits.spot), _weakening(found.weakened, limits.weakened)
 
 
@@ -214,7 +223,8 @@ def _spot(spot: Spot, limit: float) -> Gate:
 
 def _weakening(share: float | None, limit: float) -> Gate:
     if share is None:
-        return unmeasured("weakening", "", "Even tissue holds too little structure to tell whether it was weakened.")
+        words = "Even tissue holds too little structure to tell whether it was weakened."
+        return unmeasured("weakening", "", words, "too little structure")
     words = f"At least {100 * share:.0f} % of the fine structure of tissue (3 mm) went with the noise"
     words += f"; at most {100 * limit:.0f} % is allowed." if share > limit else "."
     return Gate(
@@ -224,7 +234,8 @@ def _weakening(share: float | None, limit: float) -> Gate:
 
 def _invention(correlation: float | None, limit: float) -> Gate:
     if correlation is None:
-        return unmeasured("invention", "", "There is too little even tissue to look for what came.")
+        words = "There is too little even tissue to look for what came."
+        return unmeasured("invention", "", words, TOO_LITTLE_TISSUE)
     words = f"What was removed correlates with what is shown by {correlation:.2f}"
     words += f": the copy shows detail that the scan does not hold; at most {-limit:g} is allowed." if (
         -correlation > limit
@@ -237,7 +248,7 @@ def _invention(correlation: float | None, limit: float) -> Gate:
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:
     if proof.figures.noise_before <= 0:
-        return unmeasured("noise", "", "No noise could be measured in this scan.")
+        return unmeasured("noise", "", "No noise could be measured in this scan.", "no noise")
     left = proof.figures.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
@@ -246,6 +257,6 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def unmeasured(name: str, unit: str, words: str) -> Gate:
-    """A gate that neither passes nor fails; words: why."""
-    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words)
+def unmeasured(name: str, unit: str, words: str, why: str) -> Gate:
+    """A gate that neither passes nor fails; words: why, and `why` in short."""
+    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words, why=why)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
-from medn2n.core.gates import Gate, Limits, unmeasured
+from medn2n.core.gates import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
 from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
 from medn2n.core.noise_power import NoisePower
 from medn2n.core.observer import DetectionChange
@@ -25,9 +25,16 @@ from medn2n.core.scores import Curve, Interval
 from medn2n.core.volume import Volume
 
 Method = Callable[[Volume], Volume]
-ELSEWHERE = "Not measured: the copies were made elsewhere, so that nothing can be put in."
-NO_ROOM = "There is no room for a lesion in even tissue."
-TOO_LITTLE = "Not measured: too little even area."
+# In words, and in short.
+Reason = tuple[str, str]
+ELSEWHERE: Reason = (
+    "Not measured: the copies were made elsewhere, so that nothing can be put in.", "copies made elsewhere"
+)  # fmt: skip
+NO_ROOM: Reason = ("There is no room for a lesion in even tissue.", TOO_LITTLE_TISSUE)
+TOO_LITTLE: Reason = ("Not measured: too little even area.", "too little even area")
+HIDDEN: Reason = (
+    "The noise could hide every lesion that was put in, so none is asked for.", "noise could hide every lesion"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,12 +111,12 @@ def quality(
     )
 
 
-def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
+def _lesions(answer: LesionAnswer | None, limit: float, otherwise: Reason) -> Gate:
     """otherwise: why there is no answer, if so."""
     if answer is None:
-        return unmeasured("lesions", "", otherwise)
+        return unmeasured("lesions", "", *otherwise)
     if not answer.fair.any():
-        return unmeasured("lesions", "", "The noise could hide every lesion that was put in, so none is asked for.")
+        return unmeasured("lesions", "", *HIDDEN)
     kept = answer.kept[answer.fair]
     lost, least = int(np.count_nonzero(kept < limit)), float(kept.min())
     words = (
@@ -122,11 +129,11 @@ def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
     )  # fmt: skip
 
 
-def _detectability(change: DetectionChange | None, limit: float, otherwise: str) -> Gate:
+def _detectability(change: DetectionChange | None, limit: float, otherwise: Reason) -> Gate:
     """Passes where the loss is within the limit with 95 % certainty: too few images to be certain fail it too.
     otherwise: why there is no change to tell, if so."""
     if change is None:
-        return unmeasured("detectability", "", otherwise)
+        return unmeasured("detectability", "", *otherwise)
     low, high = change.interval
     words = (
         f"A faint disc is found with an AUC of {change.before:.3f} before and {change.after:.3f} after "

@@ -97,12 +97,27 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What could not be judged: one method on a group, or with method "" the group itself. code, reason: of the
+    `InputError`."""
+
+    group: str
+    method: str
+    code: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Where, code and reason in one line."""
+        return f"{self.method + ' on ' if self.method else ''}{self.group} ({self.code}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
     summaries: one a (modality, question, method); patients: the same, patient by patient; tuning: by modality. seed: of
-    the resampling. left_out: baselines whose package is not installed. refused: one sentence for each
-    group that could not be judged. report: where its page was written, in the
-    caller's words."""
+    the resampling. left_out: baselines whose package is not installed. refused: groups that could not be judged, and
+    methods on one of the others. report: where its page was written, in the caller's words."""
 
     manifest_sha256: str
     split: str
@@ -113,7 +128,7 @@ class Evaluation:
     tuning: Mapping[str, Tuning]
     patients: tuple[PatientMean, ...] = ()
     left_out: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     report: str = ""
 
     @property
