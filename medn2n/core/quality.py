@@ -1,7 +1,8 @@
-"""The trials of one denoised scan that need the method itself, and the repeats' figures: lesions, detection, spectra.
+"""The trials of one denoised scan that need the method itself, and what a truth and repeats tell of it.
 
 is a lesion kept?            core.lesion_trial      CT with flat tissue; the method runs twice on at most 8 slices
 is a faint disc found?       core.detection_trial   phantoms: where there is enough even area; runs once more
+what error is left?          core.body_error        a truth, or repeats
 what else was removed?       core.repeat_figures    repeats
 what grain has the noise?    core.noise_power       flat tissue of one scan, or the difference of repeats
 """
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medn2n.core.body_error import true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
+from medn2n.core.error_gate import error_gates
 from medn2n.core.gates import Gate, Limits, unmeasured
 from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
 from medn2n.core.noise_power import NoisePower
@@ -71,16 +74,18 @@ def quality(
     asked: Trials | None,
     limits: Limits,
     repeats: bool,
+    proven: bool = True,
+    truth: Volume | None = None,
 ) -> Quality:
     """denoised: the method's answer to the first scan. asked: None where the method answers for its own scans only
-    (copies made elsewhere). repeats: whether the second scan tells the error too."""
-    figures: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    gates: list[Gate] = []
-    found: RepeatFigures | None = None
-    if repeats:
-        found = repeat_figures(scans, denoised, method(scans[1]))
-        figures, intervals = dict(found.figures), dict(found.intervals)
+    (copies made elsewhere). repeats: whether the second scan tells the error too; proven: False where the two may share
+    noise. truth: on the scans' grid."""
+    answers = (denoised, method(scans[1])) if repeats else (denoised,)
+    found = repeat_figures(scans, *answers) if repeats else None
+    true = None if truth is None else true_error(truth, scans, answers)
+    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
+    figures |= {} if true is None else true.figures
+    gates = error_gates(proof.modality, true, figures, intervals, proven=proven, limits=limits)
     if proof.modality == "CT":
         answer = None if asked is None or asked.lesions is None else lesion_answer(asked.lesions, method)
         figures |= {} if answer is None else lesion_figures(answer)

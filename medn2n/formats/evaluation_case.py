@@ -30,26 +30,37 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A group that was loaded. scans: one, or two repeats and more. truth: where the group has one."""
+    """A group that was loaded. scans: one, or two repeats and more, beside a truth too. truth: where the group has
+    one."""
 
     group: Group
     question: Question
     scans: tuple[Volume, ...]
     truth: Volume | None
 
+    @property
+    def proven(self) -> bool:
+        """Whether nothing speaks against the repeats' noise being independent."""
+        return self.group.check.verdict != "unproven"
+
 
 def question_of(group: Group) -> Question:
-    """What a group offers to compare with."""
+    """What a group offers to compare with: a truth before repeats."""
     if group.truth is not None:
         return "truth"
-    return "repeats" if len(group.unmoved) > 1 and group.check.verdict != "unfit" else "single"
+    return "repeats" if _tell_the_error(group) else "single"
+
+
+def _tell_the_error(group: Group) -> bool:
+    """Whether the group holds repeats whose mean is what a method is to show (of lettering and impulses it is not)."""
+    return len(group.unmoved) > 1 and group.check.verdict != "unfit" and not group.objective
 
 
 def load_case(group: Group, root: Path, load: Load) -> Case:
-    """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small.
-    InputError where they are not 3D and of one shape."""
+    """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small; beside
+    a truth too. InputError where they are not 3D and of one shape."""
     question = question_of(group)
-    chosen = group.unmoved[: MOST_REPEATS if question == "repeats" else 1]
+    chosen = group.unmoved[: MOST_REPEATS if _tell_the_error(group) else 1]
     scans: tuple[Volume, ...] = ()
     for number, n in enumerate(chosen):
         if number < 3 or (number + 1) * scans[0].voxels.size <= MOST_VOXELS:
@@ -139,6 +150,20 @@ def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Vol
         return scan.with_voxels(_matched(case.group, n, copy).voxels)
 
     return answer
+
+
+def with_copies(case: Case, copies: Callable[[Volume], Volume]) -> Case:
+    """The case as copies that were made elsewhere (`stored_copies`) can answer it: beside a truth the first scan's copy
+    is enough, and where the second has none, its repeats are left out."""
+    if case.truth is None or len(case.scans) < 2:
+        return case
+    try:
+        copies(case.scans[1])
+    except InputError as error:
+        if error.code != "COPY_MISSING":
+            raise
+        return replace(case, scans=case.scans[:1])
+    return case
 
 
 def load_scan(reference: str, *, root: Path, modality: str) -> Volume:

@@ -40,6 +40,7 @@ from medn2n.formats.evaluation_case import (
     load_scan,
     question_of,
     stored_copies,
+    with_copies,
 )
 from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
@@ -191,7 +192,7 @@ def _score_case(
         if case.question == "repeats" and name in BASELINES and len(case.scans) > BASELINES[name].fewest_frames > 0:
             scores.append(_score_together(case, BASELINES[name]))
     for name, method in made_elsewhere.items():
-        score, example = _score(case, name, method, limits, None)
+        score, example = _score(with_copies(case, method), name, method, limits, None)
         scores.append(replace(score, seconds=float("nan"), peak_bytes=None))
         examples.append(example)
     return scores, examples
@@ -224,11 +225,12 @@ def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials
     denoised = cost.result
     reference = case.truth if case.truth is not None else first
     proof = scan_proof(first, denoised)
-    repeats = case.question == "repeats"
-    found = quality(case.scans, denoised, method, proof, asked=asked, limits=limits, repeats=repeats)
-    figures: dict[str, float] = {}
-    if case.truth is not None:
-        figures = figures_with_truth(case.truth, first, denoised)
+    repeats = len(case.scans) > 1
+    found = quality(
+        case.scans, denoised, method, proof, asked=asked, limits=limits, repeats=repeats, proven=case.proven,
+        truth=case.truth,
+    )  # fmt: skip
+    figures = {} if case.truth is None else figures_with_truth(case.truth, first, denoised)
     figures |= found.figures | figures_alone(proof, truth_scale(reference.filled(), modality))
     score = Score(
         group=case.group.group,
