@@ -180,7 +180,8 @@ def _part(
     for n in np.unique(field):
         corner = ", ".join(str(FIELD * PATCH * int(one)) for one in divmod(int(n), wide))
         groups.append((f"the field of {FIELD * PATCH} pixels from ({corner})", field == n))
-    groups = [(name, inside) for name, inside in groups if np.count_nonzero(inside) >= FEWEST_PATCHES]
+    dense = sizes >= PATCH**2 / 2  # elsewhere noise decides what is of the region, and what it raised falls
+    groups = [(name, inside & dense) for name, inside in groups if np.count_nonzero(inside & dense) >= FEWEST_PATCHES]
     found = []
     for name, inside in groups if len(groups) > 1 else ():
         voxels, moved, number = sizes[inside].sum(), sums[inside], np.count_nonzero(inside)

@@ -9,8 +9,9 @@ Figures (keys of `Score.figures`); CT in HU, MR in units of the reference's 99.9
 white (255 grey levels):
     psnr_db, ssim        CT in the soft-tissue window (−160…240 HU), MR with peak 1, photographs clipped to what can be
                          shown, with peak white
-    rmse, bias           over all measured voxels (truth) or the body (repeats: rmse only), unwindowed
-    share                error left over the noisy scan's own error (MSE ratio): 0 perfect, 1 nothing gained
+    rmse, bias           against a truth over all measured voxels, unwindowed
+    body_psnr_db_…, body_rmse_…, share_true, share     over the body, against a truth or estimated from repeats in one
+                         definition (`core.body_error`)
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
     ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
     signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it

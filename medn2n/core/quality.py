@@ -1,7 +1,8 @@
-"""The trials of one denoised scan that need the method itself, and the repeats' figures: lesions, detection, spectra.
+"""The trials of one denoised scan that need the method itself, and what a truth and repeats tell of it.
 
 is a lesion kept?            core.lesion_trial      CT with flat tissue; the method runs twice on at most 8 slices
 is a faint disc found?       core.detection_trial   phantoms: where there is enough even area; runs once more
+what error is left?          core.body_error        a truth, or repeats
 what else was removed?       core.repeat_figures    repeats
 what grain has the noise?    core.noise_power       flat tissue of one scan, or the difference of repeats
 """
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medn2n.core.body_error import true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
+from medn2n.core.error_gate import error_gates
 from medn2n.core.gates import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
 from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
 from medn2n.core.noise_power import NoisePower
@@ -78,16 +81,18 @@ def quality(
     asked: Trials | None,
     limits: Limits,
     repeats: bool,
+    proven: bool = True,
+    truth: Volume | None = None,
 ) -> Quality:
     """denoised: the method's answer to the first scan. asked: None where the method answers for its own scans only
-    (copies made elsewhere). repeats: whether the second scan tells the error too."""
-    figures: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    gates: list[Gate] = []
-    found: RepeatFigures | None = None
-    if repeats:
-        found = repeat_figures(scans, denoised, method(scans[1]))
-        figures, intervals = dict(found.figures), dict(found.intervals)
+    (copies made elsewhere). repeats: whether the second scan tells the error too; proven: False where the two may share
+    noise. truth: on the scans' grid."""
+    answers = (denoised, *([method(scans[1])] if repeats else []))
+    found = repeat_figures(scans, *answers) if repeats else None
+    true = None if truth is None else true_error(truth, scans, answers)
+    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
+    figures |= {} if true is None else true.figures
+    gates = error_gates(proof.modality, true, figures, intervals, proven=proven, limits=limits)
     if proof.modality == "CT":
         answer = None if asked is None or asked.lesions is None else lesion_answer(asked.lesions, method)
         figures |= {} if answer is None else lesion_figures(answer)
@@ -98,14 +103,12 @@ def quality(
             figures |= {"auc_before": change.before, "auc_after": change.after, "auc_change": change.change}
             intervals["auc_change"] = change.interval
         gates.append(_detectability(change, limits.auc_loss, TOO_LITTLE if asked else ELSEWHERE))
-    measured = proof if found is None else found
-    before, after = measured.power_before, measured.power_after
-    figures |= _grain(before, after)
+    before, after = (found or proof).power_before, (found or proof).power_after
     return Quality(
-        figures=figures,
+        figures=figures | _grain(before, after),
         intervals=intervals,
         gates=tuple(gates),
-        curves=noise_spectra(before, after) | ({} if found is None else _removed(found)),
+        curves=noise_spectra(before, after) | _removed(found),
         uncertainty=None if found is None else found.uncertainty,
         shared=None if found is None else found.shared,
     )
@@ -158,10 +161,10 @@ def noise_spectra(before: NoisePower | None, after: NoisePower | None) -> dict[s
     return {name: _curve(*power.radial()) for name, power in both.items() if power is not None and power.tells_grain}
 
 
-def _removed(found: RepeatFigures) -> dict[str, Curve]:
-    middles = np.array([(band.low + band.high) / 2 for band in found.bands])
-    if not len(middles):
+def _removed(found: RepeatFigures | None) -> dict[str, Curve]:
+    if found is None or not found.bands:
         return {}
+    middles = np.array([(band.low + band.high) / 2 for band in found.bands])
     return {
         "removed": _curve(middles, np.array([band.removed for band in found.bands])),
         "removed_noise": _curve(middles, np.array([band.noise for band in found.bands])),

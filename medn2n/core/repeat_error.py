@@ -53,10 +53,11 @@ class RepeatError:
         """10·log10(data_range² / mse), dB, and its 95 % interval, (low, high): that of mse, turned round. Infinite
         where the mse, or the low end of its interval, is not above zero. data_range: in the scan's unit."""
         low, high = self.mse_interval
-        return _psnr_db(self.mse, data_range), (_psnr_db(high, data_range), _psnr_db(low, data_range))
+        return psnr_of(self.mse, data_range), (psnr_of(high, data_range), psnr_of(low, data_range))
 
 
-def _psnr_db(error: float, data_range: float) -> float:
+def psnr_of(error: float, data_range: float) -> float:
+    """10·log10(data_range² / error), dB; infinite where the squared error is not above zero."""
     return float("inf") if error <= 0 else float(10 * np.log10(data_range**2 / error))
 
 

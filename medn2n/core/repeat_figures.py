@@ -2,11 +2,12 @@
 
 Figures (CT in HU, MR in units of the mean's 99.9th percentile), all over the body: outside it magnitude MR's noise has
 a mean of its own, which an independent repeat shares.
-    share, rmse, psnr_db           error left, from two repeats (`core.repeat_error`). PSNR: CT over the width of the
-                                   soft-tissue window, nothing clipped; MR with peak 1
+    share, body_rmse_estimated, body_psnr_db_estimated     error left, from two repeats (`core.body_error`)
     share_three, rmse_three        the same from a third and a second repeat, which needs no equal noise
     residual_correlation, residual_anatomy, residual_worst    what two removals share, over the body and in the region
                                    where it is most beyond chance (`core.residuals`)
+    residual_share                 the square of residual_anatomy over the noise's variance: the part of `share` that is
+                                   the same in every repeat
     removed_low                    power of what was removed over the noise's, in the lowest band of frequencies
     uncertainty                    mean standard deviation of the denoised scan from repeat to repeat
 """
@@ -19,18 +20,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.body import body_mask
+from medn2n.core.body_error import Interval, Mask, common_body, estimated_figures, mean_of_two
 from medn2n.core.classical import without_padding
-from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.evaluation import truth_scale
 from medn2n.core.noise_power import NoisePower, power_of_repeats
-from medn2n.core.repeat_error import RepeatError, error_from_repeats, error_from_three_repeats
-from medn2n.core.residuals import Band, region_map, removed_spectrum, residual_anatomy, uncertainty_map
+from medn2n.core.repeat_error import error_from_repeats, error_from_three_repeats
+from medn2n.core.residuals import (
+    Band,
+    ResidualAnatomy,
+    region_map,
+    removed_spectrum,
+    residual_anatomy,
+    uncertainty_map,
+)
 from medn2n.core.series_error import leave_one_out
 from medn2n.core.volume import FloatArray, Volume
 
-Interval = tuple[float, float]
-Mask = npt.NDArray[np.bool_]
 SIDES = (64, 32, 16)  # pixels of the squares that a noise spectrum is measured in: the largest of which enough fit
 FEWEST_SQUARES = 8
 PAIRS_TOGETHER = 1  # of repeats that are scored; the method, which is slow, runs twice for each
@@ -55,25 +60,19 @@ def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_sec
     """scans: two repeats (I,J,K) or more on one grid; the first two were denoised."""
     first, second = scans[:2]
     four = (first.filled(), second.filled(), denoised_first.filled(), denoised_second.filled())
-    mean = 0.5 * (four[0] + four[1])
-    mask = _body(mean, scans)
+    mean = mean_of_two(scans)
+    mask = common_body(mean, scans)
     scale = truth_scale(mean, first.modality)
-    figures, intervals = _error(error_from_repeats(*four, mask=mask), scale, first.modality)
+    error = error_from_repeats(*four, mask=mask)
+    figures, intervals = estimated_figures(error, mean, first.modality)
     if len(scans) > 2:
         third = error_from_three_repeats(*four[:2], scans[2].filled(), four[2], mask=mask)
-        more = _error(third, scale, first.modality)
-        figures |= {f"{name}_three": more[0][name] for name in ("share", "rmse")}
-        intervals |= {f"{name}_three": more[1][name] for name in ("share", "rmse")}
+        more, about = estimated_figures(third, mean, first.modality)
+        figures |= {"share_three": more["share"], "rmse_three": more["body_rmse_estimated"]}
+        intervals |= {"share_three": about["share"], "rmse_three": about["body_rmse_estimated"]}
     anatomy = residual_anatomy(*four, where=mask, spacing_mm=first.spacing_mm)
-    figures |= {"residual_correlation": anatomy.correlation, "residual_anatomy": anatomy.anatomy / scale}
-    low, high = anatomy.anatomy_interval
-    intervals["residual_correlation"] = (
-        anatomy.correlation - 1.96 * anatomy.error, anatomy.correlation + 1.96 * anatomy.error
-    )  # fmt: skip
-    intervals["residual_anatomy"] = (low / scale, high / scale)
-    if anatomy.worst >= 0:
-        figures["residual_worst"] = float(anatomy.anatomies[anatomy.worst]) / scale
-        figures["residual_found"] = float(anatomy.found)
+    shared, around = _shared(anatomy, scale, error.noisy_mse)
+    figures, intervals = figures | shared, intervals | around
     bands = removed_spectrum(*four, where=mask, spacing_mm=first.spacing_mm[:2])
     if bands:
         figures["removed_low"], intervals["removed_low"] = bands[0].ratio, bands[0].interval
@@ -90,34 +89,35 @@ def repeat_figures(scans: Sequence[Volume], denoised_first: Volume, denoised_sec
     )
 
 
+def _shared(found: ResidualAnatomy, scale: float, noise: float) -> tuple[dict[str, float], dict[str, Interval]]:
+    """The residual figures and their intervals. noise: its variance, in the scan's unit²."""
+    (low, high), spread = found.anatomy_interval, 1.96 * found.error
+    share, *ends = (value * abs(value) / noise for value in (found.anatomy, low, high))
+    figures = {
+        "residual_correlation": found.correlation,
+        "residual_anatomy": found.anatomy / scale,
+        "residual_share": share,
+    }
+    if found.worst >= 0:
+        figures["residual_worst"] = float(found.anatomies[found.worst]) / scale
+        figures["residual_found"] = float(found.found)
+    return figures, {
+        "residual_correlation": (found.correlation - spread, found.correlation + spread),
+        "residual_anatomy": (low / scale, high / scale),
+        "residual_share": (ends[0], ends[1]),
+    }
+
+
 def figures_together(
     scans: Sequence[Volume], method: Callable[[FloatArray], FloatArray]
 ) -> tuple[dict[str, float], dict[str, Interval]]:
-    """share, rmse, psnr_db of a method that is given all repeats (I,J,K,T) at once and gives as many: each that is
-    scored is denoised without the one that it is scored by (`core.series_error`). ValueError below three repeats."""
+    """share, body_rmse_estimated, body_psnr_db_estimated of a method that is given all repeats (I,J,K,T) at once and
+    gives as many: each that is scored is denoised without the one that it is scored by (`core.series_error`).
+    ValueError below three repeats."""
     frames = np.stack([without_padding(scan) for scan in scans], axis=-1)
     mean = frames.mean(axis=3)
-    error = leave_one_out(frames, method, mask=_body(mean, scans), pairs=PAIRS_TOGETHER)
-    return _error(error, truth_scale(mean, scans[0].modality), scans[0].modality)
-
-
-def _body(mean: npt.NDArray[np.float32], scans: Sequence[Volume]) -> Mask:
-    mask = body_mask(mean, scans[0].modality)
-    for volume in scans[:3]:
-        mask &= np.isfinite(volume.voxels)
-        if volume.padding is not None:
-            mask &= ~volume.padding
-    return mask
-
-
-def _error(error: RepeatError, scale: float, modality: str) -> tuple[dict[str, float], dict[str, Interval]]:
-    root = [float(np.sqrt(max(value, 0.0))) / scale for value in (error.mse, *error.mse_interval)]
-    width = SOFT_TISSUE_HU[1] - SOFT_TISSUE_HU[0] if modality == "CT" else scale
-    psnr, psnr_interval = error.psnr_db(width)
-    return (
-        {"share": error.share, "rmse": root[0], "psnr_db": psnr},
-        {"share": error.share_interval, "rmse": (root[1], root[2]), "psnr_db": psnr_interval},
-    )
+    error = leave_one_out(frames, method, mask=common_body(mean, scans), pairs=PAIRS_TOGETHER)
+    return estimated_figures(error, mean, scans[0].modality)
 
 
 def _power(first: Volume, second: Volume, mask: Mask) -> NoisePower | None:

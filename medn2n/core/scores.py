@@ -20,20 +20,22 @@ Values = npt.NDArray[np.float64]
 NOISY = "noisy"
 TOGETHER = "-together"  # ends the name of a filter that was given all repeats of a group at once
 FIGURES = (
-    "psnr_db", "ssim", "share", "rmse", "bias", "noise_before", "noise_after", "noise_left", "mean_shift",
-    "edge_blur", "spot", "weakened", "invented",
+    "psnr_db", "ssim", "rmse", "bias", "body_psnr_db_true", "body_psnr_db_estimated", "body_rmse_true",
+    "body_rmse_estimated", "share_true", "share", "noise_before", "noise_after", "noise_left", "mean_shift",
+    "edge_blur", "edges_moved", "spot", "weakened", "invented",
 )  # fmt: skip
 
 # What `core.quality` adds, where a scan offers it.
 PHYSICS = (
     "lesion_count", "lesion_contrast", "lesion_vanished", "lesion_size", "lesion_cnr_before", "lesion_cnr_after",
     "auc_before", "auc_after", "auc_change", "grain_before", "grain_after", "residual_correlation", "residual_anatomy",
-    "residual_worst", "residual_found", "removed_low", "uncertainty", "share_three", "rmse_three",
+    "residual_share", "residual_worst", "residual_found", "removed_low", "uncertainty", "share_three", "rmse_three",
 )  # fmt: skip
 
 # What "worst" means for each figure: the largest of these; of the others, the farthest from zero.
 _COST: Mapping[str, Callable[[Values], Values]] = {
-    "psnr_db": np.negative, "ssim": np.negative, "signal_share": lambda values: np.abs(values - 1),
+    "psnr_db": np.negative, "body_psnr_db_true": np.negative, "body_psnr_db_estimated": np.negative,
+    "ssim": np.negative, "signal_share": lambda values: np.abs(values - 1),
     "lesion_contrast": np.negative, "lesion_cnr_after": np.negative, "auc_after": np.negative,
     "auc_change": np.negative,
 }  # fmt: skip

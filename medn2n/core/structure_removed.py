@@ -39,6 +39,7 @@ Mask = npt.NDArray[np.bool_]
 DIAMETERS_MM = (3.0, 5.0, 8.0)
 SOFT_TISSUE_HU = (-180.0, 180.0)
 LUNG_HU = (-950.0, -500.0)
+LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too, and every method softens some
 AWAY_FROM_EDGES_MM = 4.0
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
 AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
@@ -51,9 +52,9 @@ COARSE = 4  # pixels a side of what the surroundings are measured in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """The spot that noise explains least. strength: standard deviations of the surroundings, negative where `after` is
-    brighter (something was added). place: voxel (i, j, k). contrast: of a disc that would leave such a spot, in the
-    scan's unit, positive where it was removed."""
+    """The spot that noise explains least. strength: standard deviations of the surroundings (in the lungs, over
+    LUNG_SPREAD), negative where `after` is brighter (something was added). place: voxel (i, j, k). contrast: of a disc
+    that would leave such a spot, in the scan's unit, positive where it was removed."""
 
     strength: float
     place: tuple[int, int, int]
@@ -91,9 +92,10 @@ def structure_removed(
     removed = np.where(np.isfinite(first[box]), first[box] - second[box], 0).astype(np.float32)
     sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
     bands = _spots(removed, sigmas)
-    strongest = max(
-        (_strongest(bands, sigmas, field[box], pixel) for field in fields), key=lambda one: abs(one.strength)
-    )
+    found = [_strongest(bands, sigmas, field[box], pixel) for field in fields]
+    if fields[-1] is lung:
+        found[-1] = replace(found[-1], strength=found[-1].strength / LUNG_SPREAD)
+    strongest = max(found, key=lambda spot: abs(spot.strength))
     i, j, k = strongest.place
     spot = replace(strongest, place=(i + box[1].start, j + box[2].start, k))
     if fields[0] is lung:

@@ -21,6 +21,7 @@ MOST_REPEATS = 20
 MOST_VOXELS = 40_000_000  # of all repeats beyond the third: phantoms are small, and need many
 COPY_REACH_MM = 0.01  # how far a copy's geometry may differ: headers round
 COPY_ROUNDING = 1e-3  # how far its padding may, of the scan's largest number: another scaling rounds
+SMOOTHED = 0.1  # share of the padding that a filter may reach into from the scan's edge
 
 
 class Load(Protocol):
@@ -31,26 +32,37 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A group that was loaded. scans: one, or two repeats and more. truth: where the group has one."""
+    """A group that was loaded. scans: one, or two repeats and more, beside a truth too. truth: where the group has
+    one."""
 
     group: Group
     question: Question
     scans: tuple[Volume, ...]
     truth: Volume | None
 
+    @property
+    def proven(self) -> bool:
+        """Whether nothing speaks against the repeats' noise being independent."""
+        return self.group.check.verdict != "unproven"
+
 
 def question_of(group: Group) -> Question:
-    """What a group offers to compare with."""
+    """What a group offers to compare with: a truth before repeats."""
     if group.truth is not None:
         return "truth"
-    return "repeats" if len(group.unmoved) > 1 and group.check.verdict != "unfit" else "single"
+    return "repeats" if _tell_the_error(group) else "single"
+
+
+def _tell_the_error(group: Group) -> bool:
+    """Whether the group holds repeats whose mean is what a method is to show (of lettering and impulses it is not)."""
+    return len(group.unmoved) > 1 and group.check.verdict != "unfit" and not group.objective
 
 
 def load_case(group: Group, root: Path, load: Load) -> Case:
-    """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small.
-    InputError where they are not 3D and of one shape."""
+    """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small; beside
+    a truth too. InputError where they are not 3D and of one shape."""
     question = question_of(group)
-    chosen = group.unmoved[: MOST_REPEATS if question == "repeats" else 1]
+    chosen = group.unmoved[: MOST_REPEATS if _tell_the_error(group) else 1]
     scans: tuple[Volume, ...] = ()
     for number, n in enumerate(chosen):
         if number < 3 or (number + 1) * scans[0].voxels.size <= MOST_VOXELS:
@@ -150,12 +162,26 @@ def _difference(scan: Volume, copy: Volume) -> str:
     before, after = scan.voxels[scan.padding], copy.voxels[scan.padding]
     reach = COPY_ROUNDING * float(np.abs(scan.voxels[np.isfinite(scan.voxels)]).max(initial=0.0))
     moved = ~np.isclose(after, before, rtol=0.0, atol=reach, equal_nan=True)
-    if not moved.any():
+    if moved.mean() <= SMOOTHED:
         return ""
     return (
         f"that leaves the scan's padding as it is, found {np.count_nonzero(moved)} of its {moved.size} voxels changed "
         f"({before[moved][0]:g} to {after[moved][0]:g} in the first). Write the scan's own values there"
     )
+
+
+def with_copies(case: Case, copies: Callable[[Volume], Volume]) -> Case:
+    """The case as copies that were made elsewhere (`stored_copies`) can answer it: beside a truth the first scan's copy
+    is enough, and where the second has none, its repeats are left out."""
+    if case.truth is None or len(case.scans) < 2:
+        return case
+    try:
+        copies(case.scans[1])
+    except InputError as error:
+        if error.code != "COPY_MISSING":
+            raise
+        return replace(case, scans=case.scans[:1])
+    return case
 
 
 def load_scan(reference: str, *, root: Path, modality: str) -> Volume:

@@ -1,5 +1,4 @@
-"""The page of `medn2n evaluate`: plain words, one table and one chart a question, pictures, method,
-limits."""
+"""The page of `medn2n evaluate`: plain words, one table and one chart a question, pictures, method, limits."""
 
 from __future__ import annotations
 
@@ -12,7 +11,16 @@ from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
 from medn2n.formats.evaluation_physics import physics_sections
-from medn2n.formats.evaluation_tables import detail_sections, each_patient, each_scan, label, measured, unranked
+from medn2n.formats.evaluation_tables import (
+    BODY_MEANING,
+    body_section,
+    detail_sections,
+    each_patient,
+    each_scan,
+    label,
+    measured,
+    unranked,
+)
 from medn2n.formats.evaluation_words import physics_sentence
 from medn2n.formats.gate_words import measured_in
 from medn2n.formats.page import write_page
@@ -20,19 +28,19 @@ from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Section, Tabl
 from medn2n.formats.page_parts import figure_text
 
 # By question: the figures of its table as (key, heading, decimals, which end is better). {unit} is HU or
-# "rel.".
+# "rel.", {window} that of PSNR and SSIM in a CT.
 _COLUMNS: dict[Question, tuple[tuple[str, str, int, Better | None], ...]] = {
     "truth": (
-        ("psnr_db", "PSNR (dB)", 2, "higher"),
+        ("psnr_db", "PSNR ({window}dB)", 2, "higher"),
         ("ssim", "SSIM", 3, "higher"),
-        ("rmse", "RMSE ({unit})", 2, "lower"),
+        ("rmse", "RMSE, all voxels ({unit})", 2, "lower"),
         ("bias", "Bias ({unit})", 2, "nearest zero"),
         ("noise_left", "Noise left", 2, None),
     ),
     "repeats": (
-        ("share", "Error left (share)", 2, "lower"),
-        ("rmse", "RMSE ({unit})", 2, "lower"),
-        ("psnr_db", "PSNR (dB)", 2, "higher"),
+        ("share", "Error left, estimated", 2, "lower"),
+        ("body_rmse_estimated", "RMSE (body), estimated ({unit})", 2, "lower"),
+        ("body_psnr_db_estimated", "PSNR (body, dB), estimated", 2, "higher"),
         ("noise_left", "Noise left", 2, None),
         ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
     ),
@@ -49,12 +57,9 @@ _TITLES: dict[Question, str] = {
     "single": "Scans without truth or repeat",
 }
 _MEANING: dict[Question, str] = {
-    "truth": "PSNR and SSIM: CT between −160 and 240 HU, MR with the truth's 99.9th percentile as 1. RMSE "
-    "and bias are not "
-    "windowed. Bias is the mean of denoised − truth.",
-    "repeats": "Error left is the mean squared error of the denoised scan over that of the noisy one, "
-    "estimated from two "
-    "independent repeats: 0 is perfect, 1 means nothing gained, above 1 means harm.",
+    "truth": "PSNR and SSIM over all voxels: CT clipped to −160 to 240 HU, MR with the truth's 99.9th percentile as 1. "
+    "RMSE and bias are not windowed. Bias is the mean of denoised − truth.",
+    "repeats": f"Estimated from two independent repeats, without a truth. {BODY_MEANING}",
     "single": "Noise is the standard deviation in flat tissue, the same places before and after. These "
     "figures alone cannot "
     "show whether detail was lost.",
@@ -84,9 +89,11 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
         for modality, question in kinds
         for section in (
             _section(result, modality, question, examples),
+            body_section(_picked(result, modality, question), modality),
             *physics_sections(result, _picked(result, modality, question), modality, question, examples),
             *detail_sections(_picked(result, modality, question), modality),
         )
+        if section is not None
     ]
     patients, held = each_patient(result), gates_section(result)
     summary = [_sentence(result, modality, question) for modality, question in kinds]
@@ -169,7 +176,11 @@ def _words(one: Summary, key: str) -> str:
 def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
-    heading = next(name for figure, name, *_ in _COLUMNS[question] if figure == key)
+    heading = next(
+        column.name
+        for column, (figure, *_) in zip(_columns(question, modality), _COLUMNS[question], strict=True)
+        if figure == key
+    )
     chart = Bars(
         items=tuple((label(one.method), measured(one, key)) for one in rows if key in one.figures),
         unit="dB" if key == "psnr_db" else "",
@@ -233,9 +244,10 @@ def _unit(modality: str) -> str:
 
 def _columns(question: Question, modality: str) -> list[Column]:
     decimals = 0 if modality == "CT" else 2  # MR figures are shares of 1, so they need more digits
+    window = "−160…240 HU, " if modality == "CT" else ""
     return [
         Column(
-            name=name.format(unit=_unit(modality)),
+            name=name.format(unit=_unit(modality), window=window),
             digits=digits + (decimals if "{unit}" in name else 0),
             better=better,
         )

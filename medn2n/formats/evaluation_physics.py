@@ -57,6 +57,7 @@ _GRAIN: Columns = (
 _REPEATS: Columns = (
     ("residual_correlation", "Removed in common", 3, "nearest zero"),
     ("residual_anatomy", "Anatomy removed ({unit})", 2, "nearest zero"),
+    ("residual_share", "The same, squared, over the noise's variance", 2, "nearest zero"),
     ("residual_worst", "Worst region ({unit})", 2, "nearest zero"),
     ("residual_found", "Scans with a region beyond chance", 2, "lower"),
     ("removed_low", "Removed over noise, lowest band", 2, None),

@@ -13,7 +13,10 @@ from medn2n.core.truth_figures import RANGE_HU, UNWINDOWED, WINDOWS_HU
 from medn2n.formats.page_blocks import Better, Cell, Column, Measured, Section, Table, Text
 
 HEADINGS = {
-    "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias", "share": "Error left",
+    "psnr_db": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "bias": "Bias",
+    "body_psnr_db_true": "PSNR (body, dB), true", "body_psnr_db_estimated": "PSNR (body, dB), estimated from repeats",
+    "body_rmse_true": "RMSE (body), true", "body_rmse_estimated": "RMSE (body), estimated from repeats",
+    "share_true": "Error left, true", "share": "Error left, estimated from repeats",
     "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
     "mean_shift": "Shift of mean", "edge_blur": "Blur of edges (pixel²)", "edges_moved": "Edges moved (pixels)",
     "spot": "Strongest spot (σ)", "weakened": "Weakened", "invented": "Made up",
@@ -55,6 +58,40 @@ def detail_sections(rows: Sequence[Summary], modality: str) -> list[Section]:
     if numbers:
         found.append(numbers)
     return found
+
+
+_BODY: tuple[tuple[str, int, Better], ...] = (
+    ("body_psnr_db_true", 2, "higher"), ("body_psnr_db_estimated", 2, "higher"),
+    ("body_rmse_true", 2, "lower"), ("body_rmse_estimated", 2, "lower"),
+    ("share_true", 2, "lower"), ("share", 2, "lower"),
+)  # fmt: skip
+BODY_MEANING = (
+    "PSNR (body) and RMSE (body): over the body alone, nothing clipped; PSNR of CT over the width of the soft-tissue "
+    "window (400 HU), of MR with the 99.9th percentile as 1. Error left is the mean squared error of the denoised scan "
+    "over that of the noisy one there: 0 is perfect, 1 means nothing gained, above 1 means harm."
+)
+
+
+def body_section(rows: Sequence[Summary], modality: str) -> Section | None:
+    """True error over the body, and beside it the one estimated from repeats; None without a truth."""
+    if not any("body_psnr_db_true" in one.figures for one in rows):
+        return None
+    more = 0 if modality == "CT" else 2  # MR's RMSE is a share of 1
+    columns = [
+        (name, HEADINGS[name], digits + more * name.startswith("body_rmse"), better) for name, digits, better in _BODY
+    ]
+    texts = [BODY_MEANING]
+    if any("share" in one.figures for one in rows):
+        texts.append(
+            "Where a scan was repeated, the same figures are estimated from two repeats, without the truth: what they "
+            "say beside what is true. Of magnitude MR the repeats' truth is the mean of the magnitude, which lies "
+            "above the signal where that is weak."
+        )
+    table = _table(rows, columns, worst="body_psnr_db_true", title="HU" if modality == "CT" else "Relative to 1")
+    assert table is not None
+    return Section(
+        title=f"{modality}: error over the body, true and estimated", blocks=(Text(paragraphs=(*texts,)), table)
+    )
 
 
 _WINDOWS = Text(

@@ -29,6 +29,8 @@ class _File(BaseModel):
     scope: bool = True
     lesion_contrast: float = Field(default=Limits().lesion_contrast, gt=0, le=1)
     auc_loss: float = Field(default=Limits().auc_loss, gt=0)
+    error_left: float = Field(default=Limits().error_left, gt=0)
+    residual_share: float = Field(default=Limits().residual_share, gt=0)
 
 
 def read_limits(path: Path | None) -> Limits:

@@ -38,6 +38,7 @@ from medn2n.formats.evaluation_case import (
     load_scan,
     question_of,
     stored_copies,
+    with_copies,
 )
 from medn2n.formats.evaluation_files import write_evaluation_files
 from medn2n.formats.evaluation_page import Example, write_evaluation_page
@@ -212,16 +213,19 @@ def _score_together(case: Case, filter_: Filter) -> tuple[Score, None]:
 def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials | None) -> tuple[Score, Example]:
     """asked: None of what was made elsewhere: it is put to no trial that needs the method itself, and took nobody knows
     how long."""
+    if asked is None:
+        case = with_copies(case, method)
     first, modality = case.scans[0], case.group.modality
     cost = measured(lambda: method(first))
     denoised = cost.result
     reference = case.truth if case.truth is not None else first
     proof = scan_proof(first, denoised)
-    repeats = case.question == "repeats"
-    found = quality(case.scans, denoised, method, proof, asked=asked, limits=limits, repeats=repeats)
-    figures: dict[str, float] = {}
-    if case.truth is not None:
-        figures = figures_with_truth(case.truth, first, denoised)
+    repeats = len(case.scans) > 1
+    found = quality(
+        case.scans, denoised, method, proof, asked=asked, limits=limits, repeats=repeats, proven=case.proven,
+        truth=case.truth,
+    )  # fmt: skip
+    figures = {} if case.truth is None else figures_with_truth(case.truth, first, denoised)
     figures |= found.figures | figures_alone(proof, truth_scale(reference.filled(), modality))
     score = Score(
         group=case.group.group,

@@ -45,10 +45,10 @@ def test_a_method_that_halves_the_noise_leaves_a_quarter_of_the_error_and_takes_
     assert intervals["share"][0] < 0.25 < intervals["share"][1]
     assert figures["share_three"] == pytest.approx(0.25, abs=0.05)
     assert intervals["share_three"][0] < 0.25 < intervals["share_three"][1]
-    assert figures["rmse"] == pytest.approx(10, rel=0.1)
+    assert figures["body_rmse_estimated"] == pytest.approx(10, rel=0.1)
     expected = 20 * np.log10(400 / 10)
-    assert figures["psnr_db"] == pytest.approx(expected, abs=0.5)
-    assert intervals["psnr_db"][0] < expected < intervals["psnr_db"][1]
+    assert figures["body_psnr_db_estimated"] == pytest.approx(expected, abs=0.5)
+    assert intervals["body_psnr_db_estimated"][0] < expected < intervals["body_psnr_db_estimated"][1]
     assert figures["residual_correlation"] == pytest.approx(0, abs=0.03)
     assert figures["residual_found"] == 0
     assert figures["removed_low"] == pytest.approx(0.25, abs=0.05)
@@ -98,7 +98,7 @@ def test_what_has_no_number_outside_the_body_changes_no_figure() -> None:
 
     found, expected = (repeat_figures(scans, *map(inside, scans)).figures for scans in (cut, whole))
     assert found.keys() == expected.keys()
-    for name in ("share", "rmse", "psnr_db", "uncertainty", "residual_anatomy"):
+    for name in ("share", "body_rmse_estimated", "body_psnr_db_estimated", "uncertainty", "residual_anatomy"):
         assert found[name] == pytest.approx(expected[name], rel=0.02, abs=1e-3), name
 
 

@@ -215,7 +215,8 @@ def test_a_filter_of_all_repeats_at_once_is_scored_without_the_repeat_that_score
     assert share == pytest.approx(np.mean(left[signal > 300] ** 2) / 20**2, abs=0.02)
     assert low < share < high < 0.2
     assert share < by["mppca"].figures["share"]
-    assert set(by["mppca-together"].figures) == {"share", "rmse", "psnr_db"} == set(by["mppca-together"].intervals)
+    told = {"share", "body_rmse_estimated", "body_psnr_db_estimated"}
+    assert set(by["mppca-together"].figures) == told == set(by["mppca-together"].intervals)
     assert not by["mppca-together"].gates
     assert "MP-PCA, all repeats at once" in (out / "report.html").read_text()
     assert "mppca-together" in evaluation_table(result)
