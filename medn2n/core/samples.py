@@ -127,7 +127,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         if not cases:
             raise UsageError(
                 f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
-                "Repeats need at least two scans a group, the other ways one; see the manifest."
+                "Repeats need at least two scans a group and no verdict 'unfit', the other ways one scan; see the manifest."
             )
         if recipe.targets == "clean" and recipe.pairs != "corrupt" and any(case.truth is None for case in cases):
             raise UsageError("targets: clean needs a truth for every group; only simulated repeats have one.")

@@ -97,6 +97,8 @@ def fill_cache(
     for group in (*manifest.training, *manifest.validation):
         if group.modality == recipe.modality:
             check_objective(group, recipe)
+    if "repeats" in recipe.pairs:
+        _say_verdicts([group for group in (*manifest.training, *manifest.validation) if _are_repeats(group, recipe)])
     files = split(manifest.training), split(manifest.validation)
     digital: tuple[Path, ...] = ()
     if "simulate" in recipe.pairs:
@@ -167,9 +169,27 @@ def check_objective(group: Group, recipe: Recipe) -> None:
         )
 
 
+def _are_repeats(group: Group, recipe: Recipe) -> bool:
+    return group.modality == recipe.modality and len(group.image) > 1
+
+
 def _has_repeats(group: Group, recipe: Recipe) -> bool:
     """That this recipe would train on."""
-    return "repeats" in recipe.pairs and len(group.image) > 1 and group.check.verdict != "unfit"
+    return "repeats" in recipe.pairs and _are_repeats(group, recipe) and group.check.verdict != "unfit"
+
+
+def _say_verdicts(repeats: Sequence[Group]) -> None:
+    """A line on the groups whose check found them unfit, and one on those whose independence it could not show."""
+    for verdict, fate in (
+        ("unfit", "left out"),
+        ("unproven", "trained on, and what noise their scans share will be kept as if it were anatomy"),
+    ):
+        found = [group for group in repeats if group.check.verdict == verdict]
+        if found:
+            logger.warning(
+                "%d of %d groups of repeats are %s, and %s. Group %s: %s",
+                len(found), len(repeats), verdict, fate, found[0].group, found[0].check.reason,
+            )  # fmt: skip
 
 
 def _single(
