@@ -127,10 +127,15 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         if not cases:
             raise UsageError(
                 f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
-                "Repeats need at least two scans a group and no verdict 'unfit', the other ways one scan; see the manifest."
+                "Repeats need at least two scans a group, and a check that found them fit; the other ways one; see the "
+                "manifest."
             )
-        if recipe.targets == "clean" and recipe.pairs != "corrupt" and any(case.truth is None for case in cases):
-            raise UsageError("targets: clean needs a truth for every group; only simulated repeats have one.")
+        without = [case.group for case in cases if case.truth is None]
+        if recipe.targets == "clean" and recipe.pairs != "corrupt" and without:
+            raise UsageError(
+                f"targets: clean needs a truth for every group, as `medn2n simulate` writes it; group {without[0]} has "
+                "none in the place of its scans. Leave it out, or set targets=noisy."
+            )
         by_group: dict[str, list[Case]] = {}
         for case in cases:
             by_group.setdefault(case.group, []).append(case)

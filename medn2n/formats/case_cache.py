@@ -28,7 +28,7 @@ from medn2n.core.cases import Case
 from medn2n.core.placement import Placement
 from medn2n.errors import InputError, TryLater
 
-SCHEMA = "medn2n.cases/2"  # another layout, or other numbers in it, gets another number: old files are then not found
+SCHEMA = "medn2n.cases/3"  # another layout, or other numbers in it, gets another number: old files are then not found
 _DTYPES = {"F32": np.float32, "F64": np.float64}
 _LONGEST_HEADER = 100_000_000  # as safetensors has it
 _SLICE_FIRST = {"image": (0, 3, 1, 2), "truth": (0, 3, 1, 2), "tissue": (2, 0, 1)}

@@ -89,7 +89,10 @@ def fill_cache(
 
     def split(groups: Sequence[Group]) -> tuple[Path, ...]:
         return tuple(
-            cached(_content(group, root), partial(load_cases, [group], root, recipe, quieten=quieten, device=device))
+            cached(
+                _content(group, root, recipe),
+                partial(load_cases, [group], root, recipe, quieten=quieten, device=device),
+            )
             for group in groups
             if group.modality == recipe.modality
         )
@@ -106,8 +109,9 @@ def fill_cache(
     return CacheFiles(training=files[0], validation=files[1], digital=digital)
 
 
-def _content(group: Group, root: Path) -> dict[str, Any]:
+def _content(group: Group, root: Path, recipe: Recipe) -> dict[str, Any]:
     """What a group's cases follow from, whatever its files are called."""
+    truth = _truth(group, root, recipe)
     references = [ScanReference.parse(image) for image in group.image]
     return {
         "group": group.group,
@@ -115,7 +119,18 @@ def _content(group: Group, root: Path) -> dict[str, Any]:
         "volumes": [[reference.series, reference.part, reference.frame] for reference in references],
         "corrections": [correction.model_dump(mode="json") for correction in group.corrections],
         "verdict": group.check.verdict,
+        "truth": truth and file_sha256(root / ScanReference.parse(truth).path),
     }
+
+
+def _truth(group: Group, root: Path, recipe: Recipe) -> str | None:
+    """The reference of the truth that a recipe with clean targets wants of a group's repeats, None where there is none:
+    of repeats that moved, it is not known which one it lies under. InputError MISSING_FILE."""
+    if recipe.targets != "clean" or group.truth is None or group.corrections or not _has_repeats(group, recipe):
+        return None
+    if not (root / ScanReference.parse(group.truth).path).exists():
+        raise InputError("MISSING_FILE", f"Group {group.group}: its truth is not below the manifest's data root.")
+    return group.truth
 
 
 @cache
@@ -136,7 +151,8 @@ def load_cases(
     for group in groups:
         if group.modality != recipe.modality:
             continue
-        references = [str(root / reference) for reference in group.image]
+        truth_name = _truth(group, root, recipe)
+        references = [str(root / reference) for reference in (*group.image, *([truth_name] if truth_name else []))]
         data = load({"image": references if len(references) > 1 else references[0]})
         image = data["image"]
         if image.ndim != (4 if len(references) > 1 else 3):
@@ -144,9 +160,10 @@ def load_cases(
                 "NEEDS_A_FRAME", f"Group {group.group}: its scan is 4D; name one volume of it as FILE#frame=N."
             )
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
+        voxels, truth = voxels[: len(group.image)], voxels[len(group.image) :] if truth_name else None
         affine = np.asarray(image.affine)
         if _has_repeats(group, recipe):
-            cases += _repeats(voxels, affine, group, recipe)
+            cases += _repeats(voxels, truth, affine, group, recipe)
         if recipe.pairs in SINGLE_VIEWS:
             cases += _single(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
@@ -214,11 +231,16 @@ def _single(
 
 
 def _repeats(
-    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe
+    voxels: npt.NDArray[np.float32],
+    truth: npt.NDArray[np.float32] | None,
+    affine: npt.NDArray[np.float64],
+    group: Group,
+    recipe: Recipe,
 ) -> list[Case]:
-    """The case of one group's repeats (R,I,J,K), with what its corrections say; none where fewer than two are left.
-    A 2D network's prediction can be moved in its plane only: for one, scans that moved through it are left out."""
-    case = scaled_case(voxels, None, group.group, recipe)
+    """The case of one group's repeats (R,I,J,K) and truth (1,I,J,K), with what its corrections say; none where fewer
+    than two are left. A 2D network's prediction can be moved in its plane only: for one, scans that moved through it
+    are left out."""
+    case = scaled_case(voxels, truth, group.group, recipe)
     if not group.corrections or recipe.align == "off":
         return [case]
     placement = _placement(group, affine, voxels.shape[1:], repeats_scale(voxels, recipe))
