@@ -15,7 +15,8 @@ from medn2n.core.shared_noise import shared_noise
 
 FloatArray = npt.NDArray[np.float32]
 WHITE_LAG1 = 0.15  # correlation of pixels up to two apart to which a method for white noise is let through
-SHARED_SLICES = 0.1  # correlation of neighbouring slices' noise, beyond its error
+SHARED_SLICES = 0.1  # correlation of neighbouring slices' noise, with twice its error
+SAME_MM = 0.01  # headers round
 FAR_SLICES_MM = 4.0  # from there on, methods that take the next slice for a repeat lose (Niu 2022; NGPS 2026)
 ADDITIVE_SNR = 3.0  # below, noise of a magnitude is not additive: its mean moves (Gudbjartsson 1995)
 
@@ -70,17 +71,24 @@ def _pairs(lag: tuple[int, int], side: int) -> npt.NDArray[np.float64]:
     return np.asarray((i[None] - i[:, None] == lag[0]) & (j[None] - j[:, None] == lag[1]), np.float64)
 
 
-def unfit_because(voxels: FloatArray, pairs: str, *, spacing_mm: float, sees_slices: bool = False) -> str | None:
+def unfit_because(
+    voxels: FloatArray,
+    pairs: str,
+    *,
+    spacing_mm: float,
+    thickness_mm: float | None = None,
+    sees_slices: bool = False,
+) -> str | None:
     """Why the noise of (I,J,K) voxels is not what a strategy without repeats asks for, in one sentence with its
-    figures; None where nothing speaks against it. spacing_mm: between slices. sees_slices: whether the network sees
-    other slices than the one that it answers for."""
+    figures; None where nothing speaks against it. spacing_mm: between slices. thickness_mm: of one, None where no
+    header says. sees_slices: whether the network sees other slices than the one that it answers for."""
     found = _not_white(voxels, pairs) if pairs in ("subsample", "blind_spot") else None
     if pairs == "neighbours":
-        found = _too_far(voxels, spacing_mm) or _slices_shared(voxels, pairs)
+        found = _too_far(voxels, spacing_mm) or _slices_shared(voxels, pairs, spacing_mm, thickness_mm)
     if pairs == "added_noise" and noise.is_magnitude(voxels):
         found = _not_additive(voxels)
     if found is None and sees_slices and pairs in ("blind_spot", "added_noise") and voxels.shape[2] > 1:
-        return _slices_shared(voxels, pairs)
+        return _slices_shared(voxels, pairs, spacing_mm, thickness_mm)
     return found
 
 
@@ -111,14 +119,22 @@ def _too_far(voxels: FloatArray, spacing_mm: float) -> str | None:
     return None
 
 
-def _slices_shared(voxels: FloatArray, pairs: str) -> str | None:
+def _slices_shared(voxels: FloatArray, pairs: str, spacing_mm: float, thickness_mm: float | None) -> str | None:
+    """Unless the noise of neighbouring slices is shown to be independent: no figure is no proof."""
+    if thickness_mm is not None and spacing_mm < thickness_mm - SAME_MM:
+        return (
+            f"its slices are {thickness_mm:.2f} mm thick and {spacing_mm:.2f} mm apart, so that they overlap; {pairs} "
+            "needs slices at least as far apart as they are thick"
+        )
     ones, twos = voxels[..., :-1], voxels[..., 1:]
     shared = shared_noise(ones, twos, noise.measured_voxels(ones) & noise.measured_voxels(twos))
+    found = f"the noise of neighbouring slices correlates {shared.correlation:.2f} ± {shared.error:.2f}, {pairs}"
     if shared.correlation - 2 * shared.error > SHARED_SLICES:
-        return (
-            f"the noise of neighbouring slices correlates {shared.correlation:.2f} ± {shared.error:.2f}, {pairs} "
-            f"needs at most {SHARED_SLICES} here: they overlap, or were interpolated"
-        )
+        return f"{found} needs at most {SHARED_SLICES} here: they overlap, or were interpolated"
+    if not np.isfinite(shared.error):
+        return f"it has too little flat area to measure whether neighbouring slices share noise, which {pairs} must not"
+    if shared.correlation + 2 * shared.error > SHARED_SLICES:
+        return f"{found} needs surely at most {SHARED_SLICES} here: give more slices of the scan, or another scan"
     return None
 
 

@@ -214,10 +214,13 @@ def _single(
 ) -> list[Case]:
     """The case of scans (R,I,J,K) that each serve alone; one each where noise is added, which is a scan's own.
     InputError NOISE_UNFIT where the noise of one is not what the strategy asks for."""
-    sees_slices = recipe.network.dims == 3 or recipe.network.neighbours > 0
+    asked: dict[str, Any] = {
+        "spacing_mm": float(np.linalg.norm(affine[:3, 2])),
+        "thickness_mm": group.acquisition and group.acquisition.thickness_mm,
+        "sees_slices": recipe.network.dims == 3 or recipe.network.neighbours > 0,
+    }
     for number, scan in enumerate(voxels, start=1):
-        spacing_mm = float(np.linalg.norm(affine[:3, 2]))
-        reason = unfit_because(scan, recipe.pairs, spacing_mm=spacing_mm, sees_slices=sees_slices)
+        reason = unfit_because(scan, recipe.pairs, **asked)
         if reason is not None:
             raise InputError("NOISE_UNFIT", f"Group {group.group}, scan {number} of {len(voxels)}: {reason}.")
     case = scaled_case(voxels, None, group.group, recipe)

@@ -54,6 +54,8 @@ def test_neighbouring_slices_must_be_near_and_share_no_noise() -> None:
         (body(30.0, (0, 0, 0.7)), 2.0, "overlap"),
         (body(30.0), 8.0, "8.0 mm apart"),
         (body(30.0)[:, :, :1], 2.0, "one slice"),
+        (body(30.0)[56:136, 56:136, :2], 2.0, "needs surely at most 0.1"),
+        (body(30.0)[80:100, 80:100, :2], 2.0, "too little flat area"),
     ):
         reason = unfit_because(voxels, "neighbours", spacing_mm=spacing)
         assert reason is not None
@@ -77,6 +79,12 @@ def test_noise_that_skips_a_pixel_is_not_white(pairs: str, step: tuple[int, int]
     reason = unfit_because(scan, pairs, spacing_mm=2.0)
     assert reason is not None
     assert f"({step[0]}, {step[1]}) apart" in reason
+
+
+def test_slices_thicker_than_their_spacing_overlap() -> None:
+    for thickness, overlaps in ((2.0, False), (2.005, False), (None, False), (4.0, True)):
+        reason = unfit_because(body(30.0), "neighbours", spacing_mm=2.0, thickness_mm=thickness)
+        assert ("4.00 mm thick and 2.00 mm apart" in (reason or "")) is overlaps
 
 
 @pytest.mark.parametrize("pairs", ["added_noise", "blind_spot"])
