@@ -52,8 +52,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "neighbours": Strategy(
         second_view="the next slice",
-        asks="shown to be independent between slices, whose anatomy hardly differs: slices that do not overlap, and are "
-        "near",
+        asks="shown to be independent between slices, whose anatomy hardly differs: slices apart, yet near",
         source="Wu et al. 2019; Niu et al. 2022 (Noise2Sim)",
     ),
     "added_noise": Strategy(
