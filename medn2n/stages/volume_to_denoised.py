@@ -28,10 +28,9 @@ FloatArray = npt.NDArray[np.float32]
 
 
 # Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
-# once. A halo is at least the receptive radius of the U-Net: 158 pixels with five levels in 2D, 38 with three in 3D.
+# once.
 MULTIPLE = {2: 32, 3: 16}
 TILE = {2: 1536, 3: 176}
-HALO = {2: 160, 3: 48}
 BATCH_VOXELS = {2: 1 << 20, 3: 176**3}  # a small block would be nearly all halo
 BYTES_A_VOXEL = 500  # measured: memory of the 24-channel U-Net in OpenVINO over the voxels that run at once
 
@@ -178,7 +177,7 @@ class Denoiser:
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
         dims = self.bundle.info.network.dims
-        multiple, halo = MULTIPLE[dims], HALO[dims]
+        multiple, halo = MULTIPLE[dims], tiling.HALO[dims]
         # A tile of nothing but halo would never end; two steps more than that is the least.
         edge = round(self._voxels ** (1 / dims)) // multiple * multiple
         edge = min(max(edge, 2 * halo + 2 * multiple), TILE[dims])
