@@ -28,7 +28,7 @@ from medn2n.core.alignment import Rigid
 from medn2n.core.case_scaling import repeats_scale, scaled_case
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.intensity import IntensityScale
-from medn2n.core.noise_texture import noise_kernel, unfit_because
+from medn2n.core.noise_texture import noise_kernel, noise_level, unfit_because
 from medn2n.core.objectives import learns_for
 from medn2n.core.placement import Placement, through_plane_slices
 from medn2n.core.second_views import SINGLE_VIEWS
@@ -228,7 +228,12 @@ def _single(
         return [case]
     scale = np.float32(repeats_scale(voxels, recipe).scale)
     return [
-        replace(case, image=case.image[n : n + 1], noise=torch.from_numpy(noise_kernel(scan) / scale))
+        replace(
+            case,
+            image=case.image[n : n + 1],
+            noise=torch.from_numpy(noise_kernel(scan) / scale),
+            level=torch.from_numpy(noise_level(scan)[None]),
+        )
         for n, scan in enumerate(voxels)
     ]
 

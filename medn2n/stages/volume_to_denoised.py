@@ -14,7 +14,7 @@ from medn2n.core import tiling
 from medn2n.core.background import masked_background, measured_air
 from medn2n.core.intensity import IntensityScale, fit_scale
 from medn2n.core.noise import is_magnitude
-from medn2n.core.noise_texture import noise_kernel
+from medn2n.core.noise_texture import noise_kernel, noise_level
 from medn2n.core.provenance import Provenance
 from medn2n.core.rician import magnitude_sigma, signal_from_mean
 from medn2n.core.textured_noise import corrected_for_added, textured_noise
@@ -158,10 +158,11 @@ class Denoiser:
             return self._run_both_ways(image)
         added = AddedNoise.model_validate(self.bundle.info.recipe["added_noise"])
         kernel, generator = noise_kernel(image), _generator(image)
+        strength = np.float32(added.alpha) * noise_level(image)
         total = np.zeros_like(image)
         for _ in range(added.draws):
             noise = textured_noise(kernel, image.transpose(2, 0, 1).shape, generator).transpose(1, 2, 0)
-            noisier = image + np.float32(added.alpha) * noise
+            noisier = image + strength * noise
             total += corrected_for_added(self._run_both_ways(noisier), noisier, added.alpha)
         return total / np.float32(added.draws)
 
