@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medn2n.core.networks import pad_to_multiple
+from medn2n.core.tiling import HALO
 from medn2n.errors import UsageError
 
 SHARE = 0.3  # of what a block adds, at first
@@ -99,14 +100,9 @@ class NAFNet(nn.Module):
         reduce: int = 2,
     ) -> None:
         super().__init__()
-        levels = len(blocks) + reduce.bit_length() - 1
-        if dims not in LEVELS or reduce not in (1, 2, 4) or not 1 <= levels <= LEVELS[dims]:
-            raise UsageError(
-                "NAFNet: expected dims 2 with at most 5 halvings, or 3 with at most 4, and reduce 1, 2 or 4; "
-                f"found dims {dims}, {len(blocks)} levels, reduce {reduce}."
-            )
+        _require_possible(dims, blocks, middle, reduce)
         convolution = _convolution(dims)
-        self.reduce, self.multiple = reduce, 2**levels
+        self.reduce, self.multiple = reduce, reduce * 2 ** len(blocks)
         kernel = 3 if reduce == 1 else 2 * reduce
         self.first = convolution(
             in_channels, channels, kernel, stride=reduce, padding=1 if reduce == 1 else reduce // 2
@@ -137,6 +133,39 @@ class NAFNet(nn.Module):
         for up, decode in zip(self.up, self.decode, strict=True):
             x = decode(shuffled(up(x), 2) + skips.pop())
         return shuffled(self.last(x), self.reduce)[crop]
+
+
+def _require_possible(dims: int, blocks: Sequence[int], middle: int, reduce: int) -> None:
+    """UsageError for a network that the engines could not run, or not in tiles."""
+    levels = len(blocks) + reduce.bit_length() - 1
+    if dims not in LEVELS or reduce not in (1, 2, 4) or not 1 <= levels <= LEVELS[dims]:
+        raise UsageError(
+            "NAFNet: expected dims 2 with at most 5 halvings, or 3 with at most 4, and reduce 1, 2 or 4; "
+            f"found dims {dims}, {len(blocks)} levels, reduce {reduce}."
+        )
+    reach = receptive_radius(blocks, middle, reduce)
+    if reach > HALO[dims]:  # a tile's answer would not be the whole scan's
+        raise UsageError(
+            f"NAFNet: its answer depends on voxels up to {reach} away, expected at most {HALO[dims]} with dims "
+            f"{dims}. Take fewer levels or blocks, or a smaller reduce; found blocks {list(blocks)}, middle "
+            f"{middle}, reduce {reduce}."
+        )
+
+
+def receptive_radius(blocks: Sequence[int], middle: int, reduce: int) -> int:
+    """How far away the farthest voxel lies that an answer depends on, along an axis, wherever the answer lies in the
+    coarsest grid. What is followed backwards is the first and the last cell that count, from grid to grid."""
+    farthest = 0
+    before, after = (1, 1) if reduce == 1 else (reduce // 2, 3 * reduce // 2 - 1)  # of a cell, by the first convolution
+    for voxel in range(reduce * 2 ** len(blocks)):
+        low, high = voxel // reduce - 1, voxel // reduce + 1
+        for count in blocks:
+            low, high = (low - count) // 2, (high + count) // 2
+        low, high = low - middle, high + middle
+        for count in reversed(blocks):
+            low, high = 2 * low - count, 2 * high + 1 + count
+        farthest = max(farthest, voxel - (low * reduce - before), high * reduce + after - voxel)
+    return farthest
 
 
 def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
