@@ -11,6 +11,7 @@ free. Nor the depthwise convolutions, which processors run at a fraction of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from medn2n.core.networks import pad_to_multiple
 from medn2n.core.tiling import HALO
 from medn2n.errors import UsageError
 
+Padding = Literal["zeros", "replicate"]
 SHARE = 0.3  # of what a block adds, at first
 FLOOR = 1e-5  # of the variance; torch's own
 LEVELS = {2: 5, 3: 4}  # halvings at most, so that the engines' multiples of 32 and 16 hold them
@@ -56,11 +58,11 @@ class GatedBlock(nn.Module):
     3×3 convolution stands where NAFNet has a 1×1 and a depthwise 3×3. NAFNet's shares start at zero; here they do
     not, for the sake of runs of minutes."""
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, dims: int, channels: int, padding: Padding) -> None:
         super().__init__()
         convolution = _convolution(dims)
         self.norm_space, self.norm_channels = ChannelNorm(channels), ChannelNorm(channels)
-        self.space = convolution(channels, 2 * channels, 3, padding=1)
+        self.space = convolution(channels, 2 * channels, 3, padding=1, padding_mode=padding)
         self.space_out = convolution(channels, channels, 1)
         self.mix = convolution(channels, 2 * channels, 1)
         self.mix_out = convolution(channels, channels, 1)
@@ -85,7 +87,8 @@ class NAFNet(nn.Module):
 
     reduce: edge of the voxels that the first convolution takes together; 2 works on half the grid each way throughout,
     where a network of the same cost is several times as wide and deep. channels: on the finest grid; twice as many
-    after each halving. blocks: on each level down, then again up; middle: on the coarsest.
+    after each halving. blocks: on each level down, then again up; middle: on the coarsest. padding: what convolutions
+    see beyond the border, as of `networks.UNet`.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class NAFNet(nn.Module):
         blocks: Sequence[int] = (1, 1),
         middle: int = 2,
         reduce: int = 2,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         _require_possible(dims, blocks, middle, reduce)
@@ -105,21 +109,22 @@ class NAFNet(nn.Module):
         self.reduce, self.multiple = reduce, reduce * 2 ** len(blocks)
         kernel = 3 if reduce == 1 else 2 * reduce
         self.first = convolution(
-            in_channels, channels, kernel, stride=reduce, padding=1 if reduce == 1 else reduce // 2
-        )
+            in_channels, channels, kernel, stride=reduce, padding=1 if reduce == 1 else reduce // 2,
+            padding_mode=padding,
+        )  # fmt: skip
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.encode, self.decode = nn.ModuleList(), nn.ModuleList()
         width = channels
         for count in blocks:
-            self.encode.append(_blocks(dims, width, count))
+            self.encode.append(_blocks(dims, width, count, padding))
             self.down.append(convolution(width, 2 * width, 2, stride=2))
             width *= 2
-        self.bottom = _blocks(dims, width, middle)
+        self.bottom = _blocks(dims, width, middle, padding)
         for count in reversed(blocks):
             self.up.append(convolution(width, width // 2 * 2**dims, 1, bias=False))
             width //= 2
-            self.decode.append(_blocks(dims, width, count))
-        self.last = convolution(width, out_channels * reduce**dims, 3, padding=1)
+            self.decode.append(_blocks(dims, width, count, padding))
+        self.last = convolution(width, out_channels * reduce**dims, 3, padding=1, padding_mode=padding)
 
     def forward(self, image: Tensor) -> Tensor:
         padded, crop = pad_to_multiple(image, self.multiple)
@@ -168,8 +173,8 @@ def receptive_radius(blocks: Sequence[int], middle: int, reduce: int) -> int:
     return farthest
 
 
-def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(GatedBlock(dims, channels) for _ in range(count)))
+def _blocks(dims: int, channels: int, count: int, padding: Padding) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(dims, channels, padding) for _ in range(count)))
 
 
 def shuffled(x: Tensor, factor: int) -> Tensor:
