@@ -97,16 +97,11 @@ def fill_cache(
             if group.modality == recipe.modality
         )
 
-    for group in (*manifest.training, *manifest.validation):
-        if group.modality == recipe.modality:
-            check_objective(group, recipe)
-    if "repeats" in recipe.pairs:
-        _say_verdicts([group for group in (*manifest.training, *manifest.validation) if _are_repeats(group, recipe)])
-    files = split(manifest.training), split(manifest.validation)
+    _judge_repeats([*manifest.training, *manifest.validation], recipe)
     digital: tuple[Path, ...] = ()
     if "simulate" in recipe.pairs:
         digital = (cached({"group": "digital objects"}, partial(digital_cases, recipe, device=device)),)
-    return CacheFiles(training=files[0], validation=files[1], digital=digital)
+    return CacheFiles(training=split(manifest.training), validation=split(manifest.validation), digital=digital)
 
 
 def _content(group: Group, root: Path, recipe: Recipe) -> dict[str, Any]:
@@ -187,16 +182,20 @@ def check_objective(group: Group, recipe: Recipe) -> None:
 
 
 def _are_repeats(group: Group, recipe: Recipe) -> bool:
-    return group.modality == recipe.modality and len(group.image) > 1
+    return "repeats" in recipe.pairs and group.modality == recipe.modality and len(group.image) > 1
 
 
 def _has_repeats(group: Group, recipe: Recipe) -> bool:
     """That this recipe would train on."""
-    return "repeats" in recipe.pairs and _are_repeats(group, recipe) and group.check.verdict != "unfit"
+    return _are_repeats(group, recipe) and group.check.verdict != "unfit"
 
 
-def _say_verdicts(repeats: Sequence[Group]) -> None:
-    """A line on the groups whose check found them unfit, and one on those whose independence it could not show."""
+def _judge_repeats(groups: Sequence[Group], recipe: Recipe) -> None:
+    """InputError as of `check_objective`; and a line on the groups whose check found them unfit, and one on those whose
+    independence it could not show."""
+    repeats = [group for group in groups if _are_repeats(group, recipe)]
+    for group in repeats:
+        check_objective(group, recipe)
     for verdict, fate in (
         ("unfit", "left out"),
         ("unproven", "trained on, and what noise their scans share will be kept as if it were anatomy"),
