@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import ct_physics, mr_physics
+from medn2n.core.ct_field import AIR_HU, pad_to_square
 from medn2n.core.digital_objects import smooth_field
 from medn2n.core.noise import noise_sigma
 
@@ -97,7 +98,7 @@ def ct_draws(
     object and the noise level asked for. In half of them image and noise have one kernel, as in filtered
     back-projection; in the others the noise is smoother than the edges, as iterative reconstruction leaves it.
     """
-    square, window = ct_physics.pad_to_square(base.image)
+    square, window = pad_to_square(base.image)
     integrals = ct_physics.project(square, pixel_mm=base.pixel_mm, views=views, device=device)
     body = base.image > BODY_HU
     made = []
@@ -110,7 +111,7 @@ def ct_draws(
         photons = ct_physics.photons_for(sigma, integrals, float(unit[body].std() if body.any() else unit.std()))
         protocol = ct_physics.CtProtocol(photons=photons, electronic_sigma=electronic_sigma, views=views)
         noise = np.stack([ct_physics.measure(integrals, protocol, generator) - integrals for _ in range(repeats)])
-        truth = image(integrals, sharp) + np.float32(ct_physics.AIR_HU)
+        truth = image(integrals, sharp) + np.float32(AIR_HU)
         noisy = truth + image(noise, smooth)
         made.append(Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy)))
     return made

@@ -81,7 +81,7 @@ def ct_simulation(
 
     def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
         scans, middle = _projected(volume, asked)
-        body = ct_figures.body_of(volume.voxels[:, :, middle])
+        body = ct_figures.body_of(volume.voxels[:, :, middle], field=scans[middle].side)
         own = noise_sigma(volume.voxels, volume.padding)  # all repeats share it
         kept = ct_figures.own_noise_kept(own, volume.voxels[:, :, middle], scans[middle].without_noise(asked))
         done = asked
