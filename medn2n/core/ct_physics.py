@@ -24,6 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 # Water at the effective energy of a 120 kV beam (about 70 keV), NIST XCOM.
 WATER_ATTENUATION_PER_MM = 0.0193
 STARVED_PHOTONS = 10.0
+MOST_PHOTONS = 1e15  # numpy draws counts up to 9e18
 
 # Reconstruction kernels: window of the ramp filter over frequency, 1 at zero; f in units of the cut-off.
 KERNELS = ("ramp", "shepp-logan", "cosine", "hamming", "hann")
@@ -59,6 +60,10 @@ class CtProtocol:
         _check("geometry", self.geometry, GEOMETRIES)
         _check("projector", self.projector, PROJECTORS)
         _check("split", self.split, SPLITS)
+        if not 0 < self.photons <= MOST_PHOTONS:
+            raise ValueError(
+                f"photons: expected more than 0 and at most {MOST_PHOTONS:g} a ray, found {self.photons:g}"
+            )
 
     def of_one(self, repeats: int) -> CtProtocol:
         """The acquisition whose noise each of `repeats` repeats has. ValueError where the views do not divide."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from medn2n.core import ct_physics, mr_physics
 from medn2n.core.ct_field import AIR_HU, pad_to_square
 from medn2n.core.digital_objects import smooth_field
+from medn2n.core.geometry import square_pixel_mm
 from medn2n.core.noise import noise_sigma
 
 FloatArray = npt.NDArray[np.float32]
@@ -46,14 +47,15 @@ class Draw:
 def ct_bases(
     voxels: FloatArray, spacing_mm: tuple[float, float, float], *, slab_mm: float, quiet_hu: float, count: int
 ) -> list[Base]:
-    """At most `count` slabs of (I,J,K) HU, evenly spread over the scan. Padding below −1000 HU becomes air."""
+    """At most `count` slabs of axial slices, (I,J,K) in HU, evenly spread over the scan. Padding below −1000 HU becomes
+    air. InputError where the pixels of a slice are not square."""
+    edge = square_pixel_mm(spacing_mm)
     depth = max(1, min(voxels.shape[2], round(slab_mm / spacing_mm[2])))
     starts = _spread(voxels.shape[2] - depth + 1, step=depth, count=count)
     bases = []
     for start in starts:
         slab = np.maximum(voxels[:, :, start : start + depth], -1000.0).mean(axis=2, dtype=np.float32)
-        pixel = float(spacing_mm[0] + spacing_mm[1]) / 2
-        own = noise_sigma(slab[:, :, None])
+        pixel, own = edge, noise_sigma(slab[:, :, None])
         if own > quiet_hu and min(slab.shape) >= 256:
             slab, pixel = _halved(slab), 2 * pixel
             own = noise_sigma(slab[:, :, None])
