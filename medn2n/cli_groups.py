@@ -18,7 +18,7 @@ benchmark_app = typer.Typer(no_args_is_help=True, help="How fast medn2n is, and 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
-Seed = Annotated[int, typer.Option(help="Every draw follows from it and from the scan's path.")]
+Seed = Annotated[int, typer.Option(help="Every draw follows from it and from the scan's path.", min=0)]
 
 
 Repeats = Annotated[int, typer.Option(help="Independent copies.", min=1)]
@@ -29,12 +29,12 @@ def simulate_ct(
     scans: Annotated[Path, typer.Argument(help="A CT scan, series folder or tree.")],
     output: Out,
     photons: Annotated[
-        float | None, typer.Option(help="Photons a ray without object; 2e5 if not given.", min=1)
+        float | None, typer.Option(help="Photons a ray without object; 2e5 if not given.", min=1, max=1e15)
     ] = None,
     dose: Annotated[
         float | None, typer.Option(help="Instead: share of the scan's own dose, told by its noise.", min=0.01, max=0.99)
     ] = None,
-    electronic: Annotated[float, typer.Option(help="Read-out noise, in photons.", min=0)] = 5.0,
+    electronic: Annotated[float, typer.Option(help="Read-out noise, in photons.", min=0, max=1000)] = 5.0,
     kernel: Annotated[str, typer.Option(help="ramp, shepp-logan, cosine, hamming or hann.")] = "hann",
     cutoff: Annotated[float, typer.Option(help="End of the kernel, share of Nyquist.", min=0.1, max=4)] = 1.0,
     geometry: Annotated[str, typer.Option(help="parallel or fan.")] = "parallel",
@@ -67,7 +67,8 @@ def simulate_mr(
     scans: Annotated[Path, typer.Argument(help="An MR scan, series folder or tree.")],
     output: Out,
     snr: Annotated[
-        float | None, typer.Option(help="Bright tissue over noise; 15, and with --undersample no noise.", min=0.1)
+        float | None,
+        typer.Option(help="Bright tissue over noise; 15, and with --undersample no noise.", min=0.1, max=1e6),
     ] = None,
     coils: Annotated[int, typer.Option(help="Receiver coils; root of the sum of squares.", min=1)] = 1,
     averages: Annotated[int, typer.Option(help="Acquisitions averaged before the magnitude.", min=1)] = 1,

@@ -102,7 +102,7 @@ _CORRUPT_TAKES = {
     "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
     "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"}, "kspace": {"p_edge"},
 }  # fmt: skip
-_CORRUPT_LIMITS = {"sigma": (0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0)}
+_CORRUPT_LIMITS = {"sigma": (0, 1e6), "chi": (1e-6, 1e9), "p": (0, 0.99), "strength": (0.0, 1.0), "shade": (0.0, 1.0)}
 
 
 class Corrupt(_Strict):
@@ -110,9 +110,9 @@ class Corrupt(_Strict):
     to draw from, uniformly; one that is not given is the paper's; one that the kind does not have is refused.
 
     sigma: noise in 255ths of the range (gaussian, rician). chi: counts a white pixel (poisson). p: share of pixels
-    that are erased (bernoulli), replaced (impulse) or covered (text). size: of letters in pixels (text), or of a mark
-    as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1 white;
-    mark: picture file of the one to use, in about its own size where none is given; else each is drawn.
+    that are erased (bernoulli), replaced (impulse) or covered (text), at most 0.99. size: of letters in pixels (text),
+    or of a mark as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1
+    white; mark: picture file of the one to use, in about its own size where none is given; else each is drawn.
     """
 
     kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark", "kspace"]

@@ -61,9 +61,7 @@ def find_places(source: Path, output: Path, *, overwrite: bool) -> Places:
         raise UsageError("INPUT does not exist. Give a scan file, a series folder or a folder of studies.")
     dataset, below = part_of_raw(source) or (None, "")
     root = source if dataset is None else dataset.root
-    _check_outside(root, output, bids=dataset is not None)
-    if (output.exists() or output.name.lower().endswith(FILE_NAMES)) and not output.is_dir():
-        raise UsageError("OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record.")
+    check_output(source, output)
     derivative = derivative_of(root if dataset is not None else None, output)
     if derivative is not None:
         derivative.dataset_files(overwrite=overwrite)  # says whether OUTPUT is another dataset
@@ -71,15 +69,19 @@ def find_places(source: Path, output: Path, *, overwrite: bool) -> Places:
     return Places(source=root, below=below, base=base, output=output, home=output / below, derivative=derivative)
 
 
-def _check_outside(root: Path, output: Path, *, bids: bool) -> None:
-    inside, outside = output.resolve(), root.resolve()
-    if bids and outside / "derivatives" in inside.parents:
-        return
-    if inside == outside or outside in inside.parents:
-        place = " or below its derivatives/," if bids else ","
+def check_output(source: Path, output: Path) -> None:
+    """UsageError where OUTPUT is a file, is INPUT or lies inside it. INPUT is the whole dataset where it is a part of a
+    raw BIDS dataset, whose derivatives/ may hold OUTPUT."""
+    part = part_of_raw(source.absolute())
+    inside, outside = output.resolve(), (source if part is None else part[0].root).resolve()
+    allowed = part is not None and outside / "derivatives" in inside.parents
+    if not allowed and (inside == outside or outside in inside.parents):
+        place = "," if part is None else " or below its derivatives/,"
         raise UsageError(
             f"OUTPUT is INPUT or lies inside it. Give a folder outside{place} so that no copy is taken for a scan."
         )
+    if (output.exists() or output.name.lower().endswith(FILE_NAMES)) and not output.is_dir():
+        raise UsageError("OUTPUT is a file. Give a folder: the copies keep their names in it, beside the record.")
 
 
 def check_space(found: Catalogue, output: Path, *, float32: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from medn2n.formats.gate_limits import read_limits
 from medn2n.formats.manifest import Manifest, data_root, read_manifest, write_manifest
 from medn2n.formats.photo import read_mark
 from medn2n.log import logger
+from medn2n.places import check_output
 from medn2n.stages.catalogue_to_repeats import find_repeats
 from medn2n.stages.folder_to_catalogue import catalogue
 from medn2n.stages.image_to_repeats import CorruptionPlan, corrupt_repeats
@@ -82,6 +84,10 @@ def simulate(
     measured of each beside theory. settings: of `ct_simulation` or `mr_simulation`."""
     if not scans.exists():
         raise UsageError("The scan does not exist. Give a scan file, a series folder or a tree.")
+    check_output(scans, output)
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name}: expected a finite number, found {value}.")
     said = {key: value for key, value in settings.items() if value is not None}
     description = f"simulated {modality}: " + ", ".join(f"{key} {value}" for key, value in said.items())
     try:
@@ -111,8 +117,9 @@ def simulate_corruption(
     not those of the modality (`medn2n.stages.image_to_repeats`)."""
     if not scans.exists():
         raise UsageError("The scan does not exist. Give a photograph, a scan file, a series folder or a tree.")
+    check_output(scans, output)
     settings = parse_corrupt(section)
-    if levels is not None and not levels[0] < levels[1]:
+    if levels is not None and not -math.inf < levels[0] < levels[1] < math.inf:
         raise UsageError(f"--black must lie below --white, found {levels[0]:g} and {levels[1]:g}.")
     if settings.mark is not None and not Path(settings.mark).is_file():
         raise UsageError("The picture of the mark does not exist. Check the path.")

@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repeats = np.stack([np.abs(volume + generator.normal(0, 40, volume.shape)) for _ in range(3)], axis=3)
     (folder / "scans").mkdir()
     nib.save(nib.Nifti1Image(repeats.astype(np.int16), np.diag([2.0, 2.0, 3.0, 1.0])), folder / "scans" / "head.nii.gz")
-    dicom_series(folder / "scans" / "ct", slices=3, rows=64, columns=64)
+    dicom_series(folder / "scans" / "ct", slices=3, rows=64, columns=64, spacing=(0.8, 0.8))
     built_bids.dataset(folder / "dataset")
     return folder
 

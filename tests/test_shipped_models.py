@@ -17,6 +17,7 @@ from medn2n import batch
 from medn2n.batch_options import Options
 from medn2n.core import ct_physics
 from medn2n.core.classical import FILTERS
+from medn2n.core.ct_field import pad_to_square
 from medn2n.core.evaluation import single_scan_figures
 from medn2n.core.metrics import psnr
 from medn2n.core.noise import noise_sigma
@@ -136,7 +137,7 @@ def test_unseen_mr_has_half_the_noise_and_keeps_its_brightness(mr: Denoiser, ref
 def low_dose(image: FloatArray, pixel_mm: float, sigma: float) -> tuple[Volume, FloatArray]:
     """One simulated scan of a slice with about `sigma` HU of added noise, and its noiseless reconstruction."""
     generator = np.random.default_rng(0)
-    square, window = ct_physics.pad_to_square(image)
+    square, window = pad_to_square(image)
     integrals = ct_physics.project(square, pixel_mm=pixel_mm, views=492)
     unit = ct_physics.filtered_back_projection(
         ct_physics.unit_noise(integrals, generator), pixel_mm=pixel_mm, kernel="hann"

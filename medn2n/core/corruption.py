@@ -109,7 +109,8 @@ class Gaussian:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisson:
-    """Counting noise: chi counts a pixel of full white (Lehtinen 2018, §3.2; λ in its tables). Below black: none."""
+    """Counting noise: chi counts a pixel of full white (Lehtinen 2018, §3.2; λ in its tables). Below black: none, so
+    that the mean of many draws is what `countable` gives."""
 
     chi: Range = (0.001, 50.0)
 
@@ -117,6 +118,12 @@ class Poisson:
         """Poisson(χx)/χ."""
         chi = _between(self.chi, generator)
         return _made(generator.poisson(chi * np.maximum(shares, 0.0)) / chi, chi=chi)
+
+
+def countable(image: FloatArray, levels: Levels) -> tuple[FloatArray, float]:
+    """The image whose counts `Poisson` draws, since nothing has fewer than none: never below black; and the share of
+    the pixels that were."""
+    return np.maximum(image, np.float32(levels.black)), float(np.mean(image < levels.black))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

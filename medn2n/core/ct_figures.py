@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.ct_counting import expected_counts, log_moments
+from medn2n.core.ct_field import AIR_HU
 from medn2n.core.ct_noise_theory import Reconstruction, periodogram_at, variance_at
-from medn2n.core.ct_physics import AIR_HU, STARVED_PHOTONS, CtProtocol, CtRepeats, Sinogram
+from medn2n.core.ct_physics import STARVED_PHOTONS, CtProtocol, CtRepeats, Sinogram
 from medn2n.core.noise import flat_regions, noise_in
 from medn2n.core.noise_figures import Figure, correlation, lag_one, radial, spread_of_means
 
@@ -27,12 +28,13 @@ BINS = 8
 DOSE_STEPS = 8
 
 
-def body_of(slice_hu: npt.NDArray[np.float32]) -> BoolArray:
+def body_of(slice_hu: npt.NDArray[np.float32], *, field: int | None = None) -> BoolArray:
     """(rows, columns): what is denser than lung, inside the circle that the scanner sees; all of that circle where
-    there is no body."""
+    there is no body. field: pixels across that circle, where it is wider than the slice's longer side."""
     rows, columns = np.indices(slice_hu.shape)
     centre_row, centre_column = (size // 2 for size in slice_hu.shape)
-    seen = (rows - centre_row) ** 2 + (columns - centre_column) ** 2 < (max(slice_hu.shape) // 2 - 2) ** 2
+    reach = (field or max(slice_hu.shape)) // 2 - 2
+    seen = (rows - centre_row) ** 2 + (columns - centre_column) ** 2 < reach**2
     body = seen & (slice_hu > BODY_HU)
     return body if body.any() else np.asarray(seen)
 

@@ -16,14 +16,15 @@ from scipy import fft
 
 from medn2n.core.ct_astra import astra_radon
 from medn2n.core.ct_counting import count, expected_counts, log_counts, read_out, thin
+from medn2n.core.ct_field import AIR_HU, outside_circle, pad_to_square
 from medn2n.core.ct_projection import Beam, back_project, fan_beam, parallel_beam, radon
 
 FloatArray = npt.NDArray[np.float32]
 
 # Water at the effective energy of a 120 kV beam (about 70 keV), NIST XCOM.
 WATER_ATTENUATION_PER_MM = 0.0193
-AIR_HU = -1000.0
 STARVED_PHOTONS = 10.0
+MOST_PHOTONS = 1e15  # numpy draws counts up to 9e18
 
 # Reconstruction kernels: window of the ramp filter over frequency, 1 at zero; f in units of the cut-off.
 KERNELS = ("ramp", "shepp-logan", "cosine", "hamming", "hann")
@@ -59,6 +60,10 @@ class CtProtocol:
         _check("geometry", self.geometry, GEOMETRIES)
         _check("projector", self.projector, PROJECTORS)
         _check("split", self.split, SPLITS)
+        if not 0 < self.photons <= MOST_PHOTONS:
+            raise ValueError(
+                f"photons: expected more than 0 and at most {MOST_PHOTONS:g} a ray, found {self.photons:g}"
+            )
 
     def of_one(self, repeats: int) -> CtProtocol:
         """The acquisition whose noise each of `repeats` repeats has. ValueError where the views do not divide."""
@@ -84,19 +89,6 @@ def beam_for(protocol: CtProtocol, *, side: int, pixel_mm: float) -> Beam:
     return parallel_beam(side, protocol.views, pitch=pitch)
 
 
-def pad_to_square(slice_hu: FloatArray) -> tuple[FloatArray, tuple[slice, slice]]:
-    """The slice centred in a square of air as wide as its longer side, and where it lies. What lies outside the circle
-    inscribed in that square is not seen by all views."""
-    rows, columns = slice_hu.shape
-    side = max(rows, columns)
-    side += side % 2
-    top, left = (side - rows) // 2, (side - columns) // 2
-    square = np.full((side, side), AIR_HU, np.float32)
-    window = (slice(top, top + rows), slice(left, left + columns))
-    square[window] = np.maximum(slice_hu, AIR_HU)
-    return square, window
-
-
 def project(
     square_hu: FloatArray,
     *,
@@ -111,9 +103,7 @@ def project(
     does."""
     attenuation = (np.asarray(square_hu, np.float64) / 1000.0 + 1.0) * WATER_ATTENUATION_PER_MM * pixel_mm
     side = attenuation.shape[0]
-    rows, columns = np.ogrid[:side, :side]
-    centre = side // 2
-    attenuation[(rows - centre) ** 2 + (columns - centre) ** 2 > (side // 2) ** 2] = 0.0
+    attenuation[outside_circle(side)] = 0.0
     image = np.asarray(attenuation, np.float32)
     beam = beam or parallel_beam(side, views)
     return astra_radon(image, beam) if projector == "astra" else radon(image, beam, device=device)

@@ -21,6 +21,8 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 RELATIVE_TOLERANCE = 0.012
 SMALLEST_TOLERANCE_MM = 0.02
 SAME_PLACE_MM = 0.01
+SQUARE_TOLERANCE = 0.01  # of the wider edge of a pixel
+MOST_OBLIQUE_DEG = 35.0  # from axial; a gantry tilts by up to 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +167,35 @@ def usable_affine(affine: npt.NDArray[np.float64]) -> bool:
         if not np.isfinite(lengths).all() or lengths.min() < 1e-6:
             return False
         return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-4)
+
+
+def axial_order(affine: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """The voxel axes, that from one axial slice to the next last: (0, 1, 2) for an axial scan, (1, 2, 0) for one whose
+    slices are sagittal. affine: 4×4, to RAS mm. InputError OBLIQUE where no plane of voxels is nearly axial."""
+    steps = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+
+    def upright(order: tuple[int, int, int]) -> float:
+        normal = np.cross(steps[:, order[0]], steps[:, order[1]])
+        return float(abs(normal[2]) / np.linalg.norm(normal))
+
+    best = max(((0, 1, 2), (0, 2, 1), (1, 2, 0)), key=upright)
+    if upright(best) < np.cos(np.deg2rad(MOST_OBLIQUE_DEG)):
+        angle = np.rad2deg(np.arccos(min(1.0, upright(best))))
+        raise InputError(
+            "OBLIQUE",
+            f"its slices lie {angle:.0f}° off the axial plane, in which a scanner measures; expected at most "
+            f"{MOST_OBLIQUE_DEG:.0f}°. Give the axial reconstruction.",
+        )
+    return best
+
+
+def square_pixel_mm(spacing_mm: tuple[float, float, float]) -> float:
+    """Edge of a pixel in the (I,J) plane. InputError NOT_SQUARE where its edges differ by more than 1 %."""
+    first, second = spacing_mm[:2]
+    if abs(first - second) > SQUARE_TOLERANCE * max(first, second):
+        raise InputError(
+            "NOT_SQUARE",
+            f"the pixels of an axial slice measure {first:.3g} × {second:.3g} mm, expected squares (within 1 %), since "
+            "rays cross them at every angle. Resample the scan to square pixels.",
+        )
+    return (first + second) / 2

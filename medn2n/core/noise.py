@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from medn2n.core.body import tissue_mask
+from medn2n.core.body import BODY_HU, tissue_mask
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -25,6 +25,7 @@ QUIET_SHARE_MAGNITUDE = 0.10  # brain folds and muscle strands are as fine as th
 CLIPPED_SHARE = 1e-3  # a lowest or highest value that more voxels share was clipped or masked
 MINIMUM_BLOCKS = 12  # fewer are a handful of lucky ones; the next wider choice of blocks is used
 GAUSSIAN_TRIM = 0.05  # share cut from each tail of a difference: vessels, pulsation, gas that moved
+CONSTANT = 1e-6  # of a block's mean: what rounding leaves of a block without variation
 TRIMMED_STD = 0.7893  # std of a unit Gaussian after that trim (5 % from each tail)
 
 
@@ -120,19 +121,38 @@ def quiet_share(voxels: Array, padding: BoolArray | None = None) -> float:
 
 def quiet_blocks(voxels: Array, padding: BoolArray | None = None, *, tissue: BoolArray | None = None) -> Blocks:
     """The quietest share of the tissue blocks of (I,J,K) `voxels`; of all measured blocks, then of any block,
-    where tissue gives too few. Blocks without any variation (masked air) never count. tissue: as for `body_mask`."""
+    where tissue gives too few. Blocks without any variation (masked air) never count; where they are most of the tissue
+    there is no noise, and none is given (a digital phantom). tissue: as for `body_mask`."""
     tissue = tissue_mask(voxels, padding, dark=True) if tissue is None else tissue
     share, side = quiet_share(voxels, padding), block_side(voxels, padding)
     usable = measured_voxels(voxels, padding)
     everything = np.isfinite(voxels)
     for where in (usable & tissue, usable, everything):
         blocks = cut_blocks(voxels, where, side=side)
-        blocks = blocks.chosen(blocks.sigma > 0)
-        if len(blocks.mean) * share >= MINIMUM_BLOCKS:
+        varies = _vary(blocks)
+        enough = np.count_nonzero(varies) * share >= MINIMUM_BLOCKS
+        if (not enough or varies.mean() < 0.5) and _is_noise_free(voxels, padding, tissue, side):
+            return blocks.chosen(np.zeros(0, np.int64))
+        blocks = blocks.chosen(varies)
+        if enough:
             break
     if not len(blocks.mean):
         return blocks
     return blocks.chosen(blocks.sigma <= np.quantile(blocks.sigma, max(share, 1 / len(blocks.mean))))
+
+
+def _vary(blocks: Blocks) -> BoolArray:
+    return np.asarray(blocks.sigma > CONSTANT * np.abs(blocks.mean))
+
+
+def _is_noise_free(voxels: Array, padding: BoolArray | None, tissue: BoolArray, side: int) -> bool:
+    """True where most blocks of tissue hold one value each. Air that was clipped to one value proves nothing, and a
+    padding far below it makes tissue of it: in numbers that go below zero, tissue lies above BODY_HU."""
+    measured = np.isfinite(voxels) if padding is None else np.isfinite(voxels) & ~padding
+    blocks = cut_blocks(voxels, measured & tissue, side=side)
+    if not is_magnitude(voxels, padding):
+        blocks = blocks.chosen(blocks.mean > BODY_HU)
+    return len(blocks.mean) > 0 and float(_vary(blocks).mean()) < 0.5
 
 
 def flat_regions(voxels: Array, padding: BoolArray | None = None, *, tissue: BoolArray | None = None) -> BoolArray:
@@ -162,8 +182,8 @@ def _covers(flat: BoolArray, side: int) -> bool:
 
 def noise_sigma(voxels: Array, padding: BoolArray | None = None, *, blocks: Blocks | None = None) -> float:
     """Noise standard deviation of one (I,J,K) scan in its flat tissue, in the voxels' unit; 0 only for a scan
-    that has no variation inside any block (a constant, or too small to cut). blocks: its `quiet_blocks`, where the
-    caller has them.
+    most of whose tissue blocks have no variation at all (a digital phantom, a constant), or too small to cut. blocks:
+    its `quiet_blocks`, where the caller has them.
 
     The quietest blocks are also the luckiest ones; the median of the quietest share q of blocks lies
     z(q/2)·σ/√(2n) below the true level, n being the independent voxels of a block, and that is given back.

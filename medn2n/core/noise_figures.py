@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,12 @@ class Figure:
     unit: str = ""
     error: float | None = None
 
+    def finite(self) -> Figure:
+        """None for what is no number, which JSON cannot say."""
+        numbers = (self.measured, self.expected, self.error)
+        measured, expected, error = (one if one is not None and math.isfinite(one) else None for one in numbers)
+        return replace(self, measured=measured, expected=expected, error=error)
+
 
 def lag_one(noise: Array) -> tuple[float, float]:
     """Correlation of neighbours along the first and along the second axis of (R, n, n) noise of mean zero."""
@@ -32,9 +39,10 @@ def lag_one(noise: Array) -> tuple[float, float]:
 
 def correlation(noise: Array, periodogram: Array) -> tuple[float | None, float | None]:
     """Mean correlation of all pairs among (R, pixels) noise, and its standard error for independent repeats: one over
-    the root of the pairs' effective pixels, n·(ΣP)²/(N·ΣP²) of a noise power P. None for a single repeat."""
+    the root of the pairs' effective pixels, n·(ΣP)²/(N·ΣP²) of a noise power P. None for a single repeat, or where one
+    has no noise."""
     count, pixels = noise.shape
-    if count < 2:
+    if count < 2 or not noise.std(axis=1).all():
         return None, None
     pairs = np.asarray(np.corrcoef(noise))[np.triu_indices(count, k=1)]
     power = periodogram.ravel()[1:]

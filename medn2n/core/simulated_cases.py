@@ -20,8 +20,10 @@ from medn2n.core.body import tissue_mask
 from medn2n.core.case_scaling import scaled_case
 from medn2n.core.cases import Case
 from medn2n.core.ct_projection import device_for
+from medn2n.core.geometry import axial_order
 from medn2n.core.noise import pair_sigma
 from medn2n.core.volume import UNITS, Volume
+from medn2n.errors import InputError
 
 DIGITAL_STREAM = 2  # a random stream of its own
 DIGITAL_SIDES = (160, 224, 288)
@@ -50,9 +52,14 @@ def simulated_cases(
 ) -> list[Case]:
     """Simulated repeats of a group's scan, or of the mean of its repeats, (R,I,J,K) in physical units.
 
-    quieten: denoises a single scan first (the recipe's base_model). device: where CT is projected.
+    quieten: denoises a single scan first (the recipe's base_model). device: where CT is projected. InputError for a CT
+    that no scanner would measure so: oblique slices, pixels that are not square.
     """
-    return _measured(_tasks(_bases(voxels, affine, recipe, quieten), group, recipe), recipe, device)
+    try:
+        bases = _bases(voxels, affine, recipe, quieten)
+    except InputError as error:
+        raise InputError(error.code, f"Group {group}: {error}") from None
+    return _measured(_tasks(bases, group, recipe), recipe, device)
 
 
 def digital_cases(recipe: Recipe, *, device: str = "auto") -> list[Case]:
@@ -83,6 +90,8 @@ def _bases(
         unit=UNITS[recipe.modality],
         modality=recipe.modality,
     )
+    if recipe.modality == "CT":
+        base = base.with_axes(axial_order(affine))
     # The mean of repeats is the quietest base there is, and their difference tells how quiet.
     own = None
     if len(voxels) > 1:  # in tissue: air is less noisy than that, and none where it was masked

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import ct_physics, mr_physics
+from medn2n.core.ct_field import AIR_HU, pad_to_square
 from medn2n.core.digital_objects import smooth_field
+from medn2n.core.geometry import square_pixel_mm
 from medn2n.core.noise import noise_sigma
 
 FloatArray = npt.NDArray[np.float32]
@@ -45,14 +47,15 @@ class Draw:
 def ct_bases(
     voxels: FloatArray, spacing_mm: tuple[float, float, float], *, slab_mm: float, quiet_hu: float, count: int
 ) -> list[Base]:
-    """At most `count` slabs of (I,J,K) HU, evenly spread over the scan. Padding below −1000 HU becomes air."""
+    """At most `count` slabs of axial slices, (I,J,K) in HU, evenly spread over the scan. Padding below −1000 HU becomes
+    air. InputError where the pixels of a slice are not square."""
+    edge = square_pixel_mm(spacing_mm)
     depth = max(1, min(voxels.shape[2], round(slab_mm / spacing_mm[2])))
     starts = _spread(voxels.shape[2] - depth + 1, step=depth, count=count)
     bases = []
     for start in starts:
         slab = np.maximum(voxels[:, :, start : start + depth], -1000.0).mean(axis=2, dtype=np.float32)
-        pixel = float(spacing_mm[0] + spacing_mm[1]) / 2
-        own = noise_sigma(slab[:, :, None])
+        pixel, own = edge, noise_sigma(slab[:, :, None])
         if own > quiet_hu and min(slab.shape) >= 256:
             slab, pixel = _halved(slab), 2 * pixel
             own = noise_sigma(slab[:, :, None])
@@ -97,7 +100,7 @@ def ct_draws(
     object and the noise level asked for. In half of them image and noise have one kernel, as in filtered
     back-projection; in the others the noise is smoother than the edges, as iterative reconstruction leaves it.
     """
-    square, window = ct_physics.pad_to_square(base.image)
+    square, window = pad_to_square(base.image)
     integrals = ct_physics.project(square, pixel_mm=base.pixel_mm, views=views, device=device)
     body = base.image > BODY_HU
     made = []
@@ -110,7 +113,7 @@ def ct_draws(
         photons = ct_physics.photons_for(sigma, integrals, float(unit[body].std() if body.any() else unit.std()))
         protocol = ct_physics.CtProtocol(photons=photons, electronic_sigma=electronic_sigma, views=views)
         noise = np.stack([ct_physics.measure(integrals, protocol, generator) - integrals for _ in range(repeats)])
-        truth = image(integrals, sharp) + np.float32(ct_physics.AIR_HU)
+        truth = image(integrals, sharp) + np.float32(AIR_HU)
         noisy = truth + image(noise, smooth)
         made.append(Draw(repeats=noisy, truth=truth, sigma=_added_sigma(noisy)))
     return made

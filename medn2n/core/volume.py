@@ -80,6 +80,18 @@ class Volume:
             padding = np.ascontiguousarray(padding[..., number])
         return replace(self, voxels=np.ascontiguousarray(self.voxels[..., number]), padding=padding, source=None)
 
+    def with_axes(self, order: tuple[int, int, int]) -> Volume:
+        """The same 3D scan in the same place, its axes in another order; without the link to its files. order: of the
+        present axes. Slices that lie unevenly keep no record of it."""
+        return replace(
+            self,
+            voxels=np.ascontiguousarray(self.voxels.transpose(order)),
+            affine=self.affine[:, [*order, 3]],
+            padding=None if self.padding is None else np.ascontiguousarray(self.padding.transpose(order)),
+            slice_positions_mm=None,
+            source=None,
+        )
+
     def middle_slices(self, most: int) -> Volume:
         """At most so many neighbouring slices from the middle of the scan, in their place in space; without the link
         to its files, which hold more."""

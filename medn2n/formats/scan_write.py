@@ -164,15 +164,18 @@ def _base(source: Source) -> Path:
     return source.base if isinstance(source, DicomSource) else source.path.parent
 
 
+def refuse_uneven(volume: Volume, series: str, advice: str) -> None:
+    """InputError UNEVEN_SPACING for a scan that a NIfTI would show in the wrong place. advice: what to do instead."""
+    if volume.slice_positions_mm is not None:
+        raise InputError("UNEVEN_SPACING", f"Series {series}: slices lie unevenly, which NIfTI cannot say. {advice}")
+
+
 def _check(volume: Volume, source: Source, dtype: Dtype, format_: Format) -> None:
     if isinstance(source, DicomSource):
         if dtype == "float32" and format_ != "nifti":
             raise UsageError("DICOM CT and MR images hold whole numbers: --dtype float32 goes with --format nifti.")
-        if format_ == "nifti" and volume.slice_positions_mm is not None:
-            raise InputError(
-                "UNEVEN_SPACING",
-                f"Series {source.volume.id}: slices lie unevenly, which NIfTI cannot say. Write DICOM.",
-            )
+        if format_ == "nifti":
+            refuse_uneven(volume, source.volume.id, "Write DICOM.")
     elif format_ == "dicom":
         raise UsageError("Only a scan that came as DICOM can be written as DICOM: nothing else holds its header.")
 

@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.catalogue import Catalogue, Series
-from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt
+from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, countable
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo, UsageError
 from medn2n.formats import photo
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, named_modality, write_manifest
-from medn2n.formats.nifti import encode_new, gzipped
+from medn2n.formats.repeat_files import refuse_others, remove_earlier, write_scan
 from medn2n.formats.results import write_whole
 from medn2n.formats.scan import load_series
+from medn2n.formats.scan_write import refuse_uneven
 from medn2n.log import keyed_id, logger
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,13 +53,16 @@ class CorruptionPlan:
 
 def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, output: Path) -> Manifest:
     """Corrupt every series below root; write OUTPUT/<id>/repeat-N, truth (and valid-N, 1 where a pixel was kept, of
-    kind bernoulli) as .tiff or .nii.gz, and OUTPUT/manifest.json. A 4D series gives its first frame. All groups go
-    into the training split: which subjects to keep for other splits is the user's to say. UsageError for a scan whose
-    modality nobody said; NothingToDo without a series."""
+    kind bernoulli) as .tiff or .nii.gz, and OUTPUT/manifest.json. The truth of counts (poisson) is the scan with what
+    lies below black raised to it; the manifest's figure below_black says how much that was. A 4D series gives its first
+    frame. All groups go into the training split: which subjects to keep for other splits is the user's to say.
+    UsageError for a scan whose modality nobody said, or where OUTPUT holds repeats of others; NothingToDo without a
+    series."""
     if not len(found):
         raise NothingToDo("There is no photograph and no CT or MR series to corrupt.")
     if not all(series.modality for series in found):
         raise UsageError("A scan does not say whether it is CT or MR. Give --modality ct or --modality mr.")
+    refuse_others(output, [series.id for series in found])
     groups = []
     for number, series in enumerate(found):
         logger.info("series %s: %d of %d", series.id, number + 1, len(found))
@@ -70,29 +74,49 @@ def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, outpu
 
 def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Group:
     volume = load_series(series, root=root, modality=series.modality).frame(0)
-    truth = Volume(voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=series.modality)
+    refuse_uneven(volume, series.id, "Resample it to even slices.")
+    given = Volume(voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=series.modality)
     # Seeded by the series itself: another scan in the folder changes nothing here.
     generator = np.random.default_rng((plan.seed, int(keyed_id(series.id)[2:], 16)))
-    colour, levels = series.format == "photo", plan.levels or _levels(truth)
+    colour, levels = series.format == "photo", plan.levels or _levels(given)
+    truth, clipped = _truth(given, series.id, plan, levels)
     made = [
         corrupt(truth.voxels, plan.corruption, generator, levels=levels, colour=colour) for _ in range(plan.repeats)
     ]
     names = [_write(output, f"{series.id}/repeat-{n}", truth, one.image) for n, one in enumerate(made, start=1)]
-    for n, one in enumerate(made, start=1):
-        if one.valid is not None:
-            _write(output, f"{series.id}/valid-{n}", truth, one.valid.astype(np.float32))
+    masks = [
+        _write(output, f"{series.id}/valid-{n}", truth, one.valid.astype(np.float32))
+        for n, one in enumerate(made, start=1)
+        if one.valid is not None
+    ]
+    truth_name = _write(output, f"{series.id}/truth", truth, truth.voxels)
+    remove_earlier(output, series.id, [*names, *masks, truth_name])
     return Group(
         group=series.id,
         subject=str(series.acquisition.get("patient") or series.id),
         modality=named_modality(series.modality),
         image=names,
         sha256=[file_sha256(output / name) for name in names],
-        truth=_write(output, f"{series.id}/truth", truth, truth.voxels),
+        truth=truth_name,
         noise_sigma=[] if plan.kind in OBJECTIVES else [_rms(one, truth) for one in made],
         source=plan.description,
-        check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth)),
+        check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth) | clipped),
         objective=OBJECTIVES.get(plan.kind, ""),
     )
+
+
+def _truth(given: Volume, series: str, plan: CorruptionPlan, levels: Levels) -> tuple[Volume, dict[str, float]]:
+    """What the repeats' mean is the mean of, and as a figure the share of its voxels that had to be raised to black for
+    that: nothing counts fewer photons than none."""
+    if plan.kind != "poisson":
+        return given, {}
+    clean, share = countable(given.voxels, levels)
+    if share:
+        logger.warning(
+            "series %s: %.2g %% of the voxels lie below black (%g) and count as black, in the truth too. "
+            "A lower --black keeps them.", series, 100 * share, levels.black,
+        )  # fmt: skip
+    return given.with_voxels(clean), {"below_black": share}
 
 
 def _levels(truth: Volume) -> Levels:
@@ -107,12 +131,10 @@ def _levels(truth: Volume) -> Levels:
 def _write(output: Path, name: str, truth: Volume, image: FloatArray) -> str:
     """Write one image beside the others; its name with the suffix, relative to `output`."""
     if truth.modality == "PHOTO":
-        name, data = f"{name}.tiff", photo.encode_new(image)
-    else:
-        encoded = encode_new(truth.with_voxels(image), slope=1.0, intercept=0.0, integer=False)
-        name, data = f"{name}.nii.gz", gzipped(encoded.parts[".nii.gz"])
-    write_whole(output / name, data)
-    return name
+        write_whole(output / f"{name}.tiff", photo.encode_new(image))
+        return f"{name}.tiff"
+    write_scan(output / f"{name}.nii.gz", truth.with_voxels(image))
+    return f"{name}.nii.gz"
 
 
 def _reason(kind: str) -> str:

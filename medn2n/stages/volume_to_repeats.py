@@ -6,7 +6,8 @@ seed, dose and measured noise level are recorded, in the manifest and beside wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,25 @@ import numpy.typing as npt
 from medn2n.core import ct_figures, ct_physics, mr_acquisition
 from medn2n.core.catalogue import Catalogue, Series
 from medn2n.core.ct_astra import astra_is_installed
+from medn2n.core.geometry import axial_order, square_pixel_mm
 from medn2n.core.mr_figures import mr_figures
 from medn2n.core.noise import measured_voxels, noise_sigma
 from medn2n.core.noise_figures import Figure
 from medn2n.core.pair_rules import noise_is_shared
 from medn2n.core.shared_noise import shared_noise
+from medn2n.core.unlabelled import refuse_other
 from medn2n.core.volume import Volume
-from medn2n.errors import NothingToDo, UsageError
+from medn2n.errors import InputError, NothingToDo, UsageError
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_json, write_manifest
-from medn2n.formats.nifti import encode_new, gzipped
-from medn2n.formats.results import write_whole
+from medn2n.formats.repeat_files import refuse_others, remove_earlier, write_scan
 from medn2n.formats.scan import load_series
+from medn2n.formats.scan_write import refuse_uneven
 from medn2n.log import keyed_id, logger
 
 FloatArray = npt.NDArray[np.float32]
 SCHEMA = "medn2n.simulation/1"
 MOST_STREAKS = 0.2  # of the noise
+LEAST_SIDE = 8  # voxels of a slice each way
 MOST_SHARED = 0.1  # correlation of repeats, beyond which they are no proven pair
 
 
@@ -71,9 +75,9 @@ def ct_simulation(
     projector: str = "own",
     **protocol: Any,
 ) -> Simulation:
-    """Low-dose CT of every slice (core.ct_physics). photons a ray, or dose: the share of the scan's own dose at which
-    it is to look taken; its own dose follows from the noise measured in its flat tissue. projector "auto": ASTRA where
-    it is installed. ValueError where the settings cannot be."""
+    """Low-dose CT of every axial slice (core.ct_physics). photons a ray, or dose: the share of the scan's own dose at
+    which it is to look taken; its own dose follows from the noise measured in its flat tissue. projector "auto": ASTRA
+    where it is installed. ValueError where the settings cannot be."""
     if (photons is None) == (dose is None):
         raise ValueError("photons and dose: expected one of them")
     if projector == "auto":
@@ -83,7 +87,7 @@ def ct_simulation(
 
     def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
         scans, middle = _projected(volume, asked)
-        body = ct_figures.body_of(volume.voxels[:, :, middle])
+        body = ct_figures.body_of(volume.voxels[:, :, middle], field=scans[middle].side)
         own = noise_sigma(volume.voxels, volume.padding)  # all repeats share it
         kept = ct_figures.own_noise_kept(own, volume.voxels[:, :, middle], scans[middle].without_noise(asked))
         done = asked
@@ -99,7 +103,23 @@ def ct_simulation(
         parts = {"": _volumes([(drawn.repeats, drawn.truth) for drawn in made])}
         return _simulated(parts, settings, figures, kept=kept, added=figures[0].measured or 0.0, unit="HU")
 
-    return simulate
+    return _axially(simulate)
+
+
+def _axially(simulate: Simulation) -> Simulation:
+    """The simulation of axial slices, whichever axis of a scan runs along the body; in the scan's own order of axes."""
+
+    def reordered(volume: Volume, generator: np.random.Generator) -> Simulated:
+        order = axial_order(volume.affine)
+        made = simulate(volume.with_axes(order), generator)
+        back = np.argsort(order)
+        parts = {
+            name: (np.ascontiguousarray(noisy.transpose(0, *(back + 1))), np.ascontiguousarray(truth.transpose(back)))
+            for name, (noisy, truth) in made.parts.items()
+        }
+        return replace(made, parts=parts, settings={**made.settings, "slices_along": "IJK"[order[2]]})
+
+    return reordered
 
 
 def _simulated(
@@ -138,7 +158,13 @@ def _warn_of_streaks(figures: Sequence[Figure]) -> None:
 
 def _projected(volume: Volume, protocol: ct_physics.CtProtocol) -> tuple[list[ct_physics.Sinogram], int]:
     """The line integrals of every slice, and which slice the figures are of."""
-    pixel_mm = (volume.spacing_mm[0] + volume.spacing_mm[1]) / 2
+    pixel_mm = square_pixel_mm(volume.spacing_mm)
+    rows, columns, _ = volume.voxels.shape
+    if min(rows, columns) < LEAST_SIDE:
+        raise InputError(
+            "TOO_SMALL",
+            f"an axial slice has {rows} × {columns} voxels, expected {LEAST_SIDE} or more each way. Give a whole scan.",
+        )
     slices = [np.ascontiguousarray(volume.voxels[:, :, k]) for k in range(volume.voxels.shape[2])]
     middle = _middle_slice([float(np.mean(image > ct_figures.BODY_HU)) for image in slices])
     return [ct_physics.sinogram(image, pixel_mm=pixel_mm, protocol=protocol) for image in slices], middle
@@ -151,7 +177,9 @@ def mr_simulation(*, snr: float | None, repeats: int = 2, **protocol: Any) -> Si
 
     def simulate(volume: Volume, generator: np.random.Generator) -> Simulated:
         signal = volume.voxels[volume.voxels > 0]
-        sigma = float(np.percentile(signal, 99)) / snr if signal.size and snr else 0.0
+        if not signal.size:
+            raise InputError("NO_SIGNAL", "no voxel is above 0, so there is no signal to measure. Give another scan.")
+        sigma = float(np.percentile(signal, 99)) / snr if snr else 0.0
         done = replace(asked, sigma=sigma)
         slices = [volume.voxels[:, :, k] for k in range(volume.voxels.shape[2])]
         middle = _middle_slice([float(np.mean(image > 0)) for image in slices])
@@ -185,34 +213,48 @@ def simulate_repeats(
     truth.nii.gz, OUTPUT/manifest.json and OUTPUT/simulation.json. Complex MR gives repeat-N-real and
     repeat-N-imaginary, each kind a group of its own. A 4D series gives its first frame. All groups go into the training
     split: which subjects to keep for other splits is the user's to say. UsageError where a scan does not allow what was
-    asked."""
+    asked, or OUTPUT holds repeats of others; InputError for a scan that cannot be simulated from."""
     wanted = [series for series in found if series.modality in (modality, "")]
     if not wanted:
         raise NothingToDo(f"There is no {modality} series to simulate from.")
+    refuse_others(output, [series.id for series in wanted])
     groups, done = [], []
     for number, series in enumerate(wanted):
         logger.info("series %s: %d of %d", series.id, number + 1, len(wanted))
         # Seeded by the series itself: another scan in the folder changes nothing here.
         seeds = (seed, int(keyed_id(series.id)[2:], 16))
         volume = load_series(series, root=root, modality=modality).frame(0)
-        base = Volume(
-            voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=modality, padding=volume.padding
-        )
-        try:
+        refuse_uneven(volume, series.id, "Resample it to even slices.")
+        base = replace(volume, voxels=volume.filled(), modality=modality, source=None)
+        with _naming(series):
+            if not series.modality:
+                refuse_other(volume, modality)
             made = simulation(base, np.random.default_rng(seeds))
-        except ValueError as error:
-            raise UsageError(f"Series {series.id}: {error}.") from None
-        groups += [_group(series, base, made, part, output, description) for part in made.parts]
-        done.append(
-            SimulatedSeries(
-                id=series.id, seed=seeds, shape=base.voxels.shape, settings=made.settings, figures=made.figures
-            )
-        )
+        new = [_group(series, base, made, part, output, description) for part in made.parts]
+        remove_earlier(output, series.id, [str(name) for group in new for name in (*group.image, group.truth)])
+        groups += new
+        done.append(_record(series.id, seeds, base, made))
     manifest = Manifest(name=output.name, description=f"{description}; seed {seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
     record = {"schema": SCHEMA, "modality": modality, "seed": seed, "series": [asdict(one) for one in done]}
     write_json(record, output / "simulation.json")
     return manifest, done
+
+
+def _record(series: str, seed: tuple[int, int], base: Volume, made: Simulated) -> SimulatedSeries:
+    figures = [figure.finite() for figure in made.figures]
+    return SimulatedSeries(id=series, seed=seed, shape=base.voxels.shape, settings=made.settings, figures=figures)
+
+
+@contextmanager
+def _naming(series: Series) -> Iterator[None]:
+    """What is wrong with a scan, said with its id."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"Series {series.id}: {error}.") from None
+    except InputError as error:
+        raise InputError(error.code, f"Series {series.id}: {error}") from None
 
 
 def _group(series: Series, base: Volume, made: Simulated, part: str, output: Path, description: str) -> Group:
@@ -221,8 +263,7 @@ def _group(series: Series, base: Volume, made: Simulated, part: str, output: Pat
     names = [f"{series.id}/repeat-{n + 1}{ending}" for n in range(len(repeats))]
     truth_name = f"{series.id}/truth{ending}"
     for name, image in [*zip(names, repeats, strict=True), (truth_name, truth)]:
-        encoded = encode_new(base.with_voxels(image), slope=1.0, intercept=0.0, integer=False)
-        write_whole(output / name, gzipped(encoded.parts[".nii.gz"]))
+        write_scan(output / name, base.with_voxels(image))
     sigma = _added_sigma(repeats, truth)
     return Group(
         group=f"{series.id}-{part}" if part else series.id,

@@ -8,8 +8,8 @@ import torch
 from skimage import transform
 
 from medn2n.core import ct_physics, ct_projection
+from medn2n.core.ct_field import AIR_HU, pad_to_square
 from medn2n.core.ct_physics import (
-    AIR_HU,
     CtProtocol,
     CtRepeats,
     acquire,
@@ -141,10 +141,28 @@ def test_a_narrower_kernel_has_less_noise(integrals: np.ndarray) -> None:
 
 
 def test_padding_centres_the_slice_in_air() -> None:
-    square, window = ct_physics.pad_to_square(np.full((5, 9), -3024.0, np.float32))
+    square, window = pad_to_square(np.full((5, 9), -3024.0, np.float32))
     assert square.shape == (10, 10)
-    assert (square == ct_physics.AIR_HU).all()
+    assert (square == AIR_HU).all()
     assert square[window].shape == (5, 9)
+
+
+@pytest.mark.parametrize("shape", [(90, 90), (71, 90)])
+@pytest.mark.parametrize("tissue", [40.0, -850.0])
+def test_a_slice_cut_out_of_a_body_is_measured_to_its_corners(shape: tuple[int, int], tissue: float) -> None:
+    slice_hu = tissue + np.random.default_rng(0).normal(0, 5, shape).astype(np.float32)
+    made = low_dose(slice_hu, CtProtocol(photons=1e6, views=VIEWS), repeats=2, generator=np.random.default_rng(1))
+    noise = made.repeats - made.truth
+    for corner in (np.s_[:6, :6], np.s_[:6, -6:], np.s_[-6:, :6], np.s_[-6:, -6:]):
+        assert float(made.truth[corner].mean()) == pytest.approx(tissue, abs=0.2 * (tissue + 1000))  # an edge rings
+        assert noise[:, *corner].std(axis=0).min() > 0
+
+
+def test_air_and_the_end_of_a_table_beyond_the_field_of_view_stay_there() -> None:
+    slice_hu = disc() + np.random.default_rng(0).normal(0, 80, (SIDE, SIDE)).astype(np.float32)
+    slice_hu[-2:, :6] = -300
+    square, _ = pad_to_square(slice_hu)
+    assert square.shape == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize("side", [64, 65])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from medn2n.core.geometry import (
+    axial_order,
     check_spacing,
     dicom_affine,
     order_slices,
@@ -112,3 +113,13 @@ def test_affine_places_every_pixel(turn, spacing, step, shear, slices, origin, s
     i, j, k = 3, 5, slices - 1
     lps = corners[k] + i * spacing[1] * row + j * spacing[0] * column
     np.testing.assert_allclose((affine @ [i, j, k, 1])[:3], lps * [-1, -1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 2, 0), (1, 0, 2), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.parametrize("tilt", [0.0, -0.5, 0.5])
+def test_the_axis_along_the_body_comes_last(order: tuple[int, ...], tilt: float) -> None:
+    affine = np.diag([-0.8, -0.8, 3.0, 1.0])
+    affine[:3, 1] = -0.8 * np.array([0, np.cos(tilt), np.sin(tilt)])  # a gantry: the slices tilt, the table does not
+    found = axial_order(affine[:, [*order, 3]])
+    assert [order[axis] for axis in found][2] == 2
+    assert list(found[:2]) == sorted(found[:2])

@@ -44,6 +44,30 @@ def test_a_constant_has_no_noise() -> None:
     assert noise.noise_sigma(np.zeros((3, 3, 3))) == 0.0
 
 
+@pytest.mark.parametrize("slices", [1, 24])
+@pytest.mark.parametrize(
+    ("air", "tissue", "insert"), [(-1000, 0, 100), (-1000, 40.1, 40.1), (0, 700, 700), (0, 700, 900)]
+)
+def test_a_digital_phantom_has_no_noise(air: float, tissue: float, insert: float, slices: int) -> None:
+    """Its only blocks that vary hold an edge."""
+    i, j = np.indices((128, 128)) - 64
+    image = np.where(np.hypot(i, j) < 45, tissue, air)
+    image[np.hypot(i, j - 19) < 7] = insert
+    voxels = np.repeat(image[:, :, None], slices, axis=2).astype(np.float32)
+    assert noise.noise_sigma(voxels) == 0.0
+    assert not noise.flat_regions(voxels).any()
+    tissue_noise = np.where(voxels == air, 0, np.random.default_rng(0).normal(0, 10, voxels.shape))
+    assert noise.noise_sigma((voxels + tissue_noise).astype(np.float32)) == pytest.approx(10, rel=0.25)
+
+
+def test_clipped_air_is_no_tissue_without_noise() -> None:
+    """Padding far below air makes tissue of the air, to Otsu's method."""
+    voxels = np.full((192, 192, 4), -1024.0, np.float32)
+    voxels[:50] = -3024
+    voxels[130:180, 60:180] = 40 + np.random.default_rng(1).normal(0, 20, (50, 120, 4))
+    assert noise.noise_sigma(voxels) == pytest.approx(20, rel=0.15)
+
+
 def test_before_and_after_in_the_same_flat_regions() -> None:
     image = head()
     noisy = repeats(image, 15.0, seed=3)[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medn2n.core.simulation import ABOVE_OWN, Base, ct_bases, ct_draws, mr_bases, mr_draws
+from medn2n.errors import InputError
 
 
 def quiet_ct(shape: tuple[int, int, int] = (64, 64, 12)) -> np.ndarray:
@@ -14,11 +15,16 @@ def quiet_ct(shape: tuple[int, int, int] = (64, 64, 12)) -> np.ndarray:
 
 
 def test_ct_slabs_are_averaged_over_the_thickness_asked_for() -> None:
-    bases = ct_bases(quiet_ct(), (0.9, 0.7, 1.25), slab_mm=5.0, quiet_hu=8.0, count=10)
+    bases = ct_bases(quiet_ct(), (0.8, 0.805, 1.25), slab_mm=5.0, quiet_hu=8.0, count=10)
     assert len(bases) == 3
     assert [float(base.image[32, 32]) for base in bases] == [41.5, 45.5, 49.5]
-    assert bases[0].pixel_mm == pytest.approx(0.8)
+    assert bases[0].pixel_mm == pytest.approx(0.8025)
     assert bases[0].image.dtype == np.float32
+
+
+def test_pixels_that_are_not_square_are_refused() -> None:
+    with pytest.raises(InputError, match=r"measure 0\.9 × 0\.7 mm, expected squares"):
+        ct_bases(quiet_ct(), (0.9, 0.7, 1.25), slab_mm=5.0, quiet_hu=8.0, count=10)
 
 
 def test_bases_are_spread_over_the_scan_and_limited() -> None:

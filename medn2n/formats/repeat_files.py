@@ -1,0 +1,46 @@
+"""Files of simulated repeats: written as float32, and those that lie in OUTPUT already, which a later pairing must not
+find beside the new ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from medn2n.core.volume import Volume
+from medn2n.errors import UsageError
+from medn2n.formats.nifti import encode_new, gzipped
+from medn2n.formats.results import write_whole
+from medn2n.log import logger
+
+_OURS = re.compile(r"(repeat-\d+|valid-\d+|truth)(-real|-imaginary)?\.(nii\.gz|tiff)")
+
+
+def _ours(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+
+
+def refuse_others(output: Path, ids: Collection[str]) -> None:
+    """UsageError where OUTPUT holds repeats of other series than these, one folder each."""
+    folders = [path for path in output.iterdir() if path.is_dir()] if output.is_dir() else []
+    others = [folder for folder in folders if folder.name not in ids and _ours(folder)]
+    if others:
+        raise UsageError(
+            f"OUTPUT holds repeats of {len(others)} other series than INPUT does, which the new manifest would not "
+            "name. Name another folder, or remove them."
+        )
+
+
+def remove_earlier(output: Path, series: str, names: Collection[str]) -> None:
+    """Remove what an earlier call wrote of a series, but for the files that this one did: names relative to OUTPUT."""
+    folder = output / series
+    stale = [path for path in _ours(folder) if f"{series}/{path.name}" not in names]
+    for path in stale:
+        path.unlink()
+    if stale:
+        logger.info("series %s: %d files of an earlier call removed", series, len(stale))
+
+
+def write_scan(path: Path, volume: Volume) -> None:
+    """Write a .nii.gz of float32, whole or not at all."""
+    write_whole(path, gzipped(encode_new(volume, slope=1.0, intercept=0.0, integer=False).parts[".nii.gz"]))
