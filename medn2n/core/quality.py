@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.body_error import true_error
+from medn2n.core.body_error import TrueError, true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
 from medn2n.core.error_gate import error_gates
 from medn2n.core.gates import Gate, Limits, unmeasured
@@ -83,8 +83,7 @@ def quality(
     answers = (denoised, method(scans[1])) if repeats else (denoised,)
     found = repeat_figures(scans, *answers) if repeats else None
     true = None if truth is None else true_error(truth, scans, answers)
-    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
-    figures |= {} if true is None else true.figures
+    figures, intervals = _told(found, true)
     gates = error_gates(proof.modality, true, figures, intervals, proven=proven, limits=limits)
     if proof.modality == "CT":
         answer = None if asked is None or asked.lesions is None else lesion_answer(asked.lesions, method)
@@ -98,15 +97,20 @@ def quality(
         gates.append(_detectability(change, limits.auc_loss, TOO_LITTLE if asked else ELSEWHERE))
     measured = proof if found is None else found
     before, after = measured.power_before, measured.power_after
-    figures |= _grain(before, after)
     return Quality(
-        figures=figures,
+        figures=figures | _grain(before, after),
         intervals=intervals,
         gates=tuple(gates),
         curves=noise_spectra(before, after) | ({} if found is None else _removed(found)),
         uncertainty=None if found is None else found.uncertainty,
         shared=None if found is None else found.shared,
     )
+
+
+def _told(found: RepeatFigures | None, true: TrueError | None) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Figures and intervals of what there is."""
+    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
+    return figures if true is None else figures | true.figures, intervals
 
 
 def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
