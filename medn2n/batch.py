@@ -19,6 +19,7 @@ from medn2n.core.review import Review, review
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, ModelError, TryLater
 from medn2n.formats.denoise_page import MAX_PICTURED
+from medn2n.formats.gate_words import not_measured
 from medn2n.formats.run_record import RunRecord, SeriesRecord, fingerprint, write_record
 from medn2n.formats.scan import load_series, planned_files, save
 from medn2n.formats.scan_write import Written
@@ -30,11 +31,11 @@ from medn2n.stages.volume_to_denoised import Denoiser, noise_of_magnitude
 
 PICTURES_A_SERIES = 3
 MOST_CLIPPED = 1e-4  # share of voxels; more are no stray peaks, but a stored range that does not fit
+MADE_EARLIER = "Made earlier by the same model and parameters."
 NEEDS_A_MODALITY = (
     "This file does not say whether it is CT or MR. "
     "Give --modality ct or --modality mr, name a --model, or use BIDS names."
 )
-
 
 PHOTOGRAPH = "A photograph: denoised only by a model of photographs that --model names."
 
@@ -132,7 +133,8 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     earlier = run.before.get(series.id)
     if earlier is not None and earlier.same_result(record) and all((run.output / f).is_file() for f in earlier.outputs):
         if earlier.status != "review":
-            earlier = replace(earlier, status="already", reason="Made earlier by the same model and parameters.")
+            said = earlier.reason.removeprefix(MADE_EARLIER).strip()  # what was not measured then
+            earlier = replace(earlier, status="already", reason=f"{MADE_EARLIER} {said}".strip())
         page = DenoisedSeries(id=series.id, status=earlier.status, model=info.name, modality=info.modality)
         return earlier, replace(page, reason=earlier.reason)
     volume = load_series(series, root=run.base, modality=info.modality)
@@ -213,17 +215,20 @@ def _done(
 
 def _judged(record: SeriesRecord, written: Written, found: Review) -> SeriesRecord:
     """The record with its status: a person looks at a copy in which many voxels were clipped, or a limit failed. A
-    photograph's white is where its range ends, so that noise taken from it may well lie outside."""
+    photograph's white is where its range ends, so that noise taken from it may well lie outside. The reason names the
+    limits that could not be measured too."""
+    code, reasons = found.code, [found.reason] if found.code else []
     if record.modality != "PHOTO" and written.clipped_voxels > MOST_CLIPPED * written.voxels:
-        reason = (
+        code = "CLIPPED"
+        reasons.insert(
+            0,
             f"{written.clipped_voxels} of {written.voxels} voxels did not fit into the stored range, at most 0.01 % "
-            "is expected. Look at the copy before it is used."
+            "is expected. Look at the copy before it is used.",
         )
-        return replace(record, status="review", code="CLIPPED", reason=f"{reason} {found.reason}".strip())
-    if found.code:
-        return replace(record, status="review", code=found.code, reason=found.reason)
-    reason = "The source was compressed with loss, and the copy says so too." if written.lossy else ""
-    return replace(record, status="done", reason=reason)
+    elif not code and written.lossy:
+        reasons = ["The source was compressed with loss, and the copy says so too."]
+    reason = " ".join([*reasons, not_measured([found.gates])]).strip()
+    return replace(record, status="review" if code else "done", code=code, reason=reason)
 
 
 def _pictured(run: _Run) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isfinite
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
@@ -184,21 +185,25 @@ def _percent(values: Sequence[bool]) -> str:
 def gate_benchmark_table(result: GateBenchmark) -> str:
     """One line a fault and size: scans, how many fail, how many would by limits chosen on other scans, and for each
     gate how many it fails, with the area under its ROC (against faithful copies) in brackets; then how many scans the
-    scope guard calls unlike the training's. Between the two, points of each gate's ROC."""
+    scope guard calls unlike the training's. Between the two, points of each gate's ROC. The gates that only `evaluate`
+    has are not counted in how many fail."""
     from medn2n.core.gate_faults import SIZES
-    from medn2n.core.gates import GATES
+    from medn2n.core.gates import GATES, TRIAL_GATES
     from medn2n.gate_benchmark import area_under_roc, held_out_rates
 
+    every = GATES + TRIAL_GATES
     others = held_out_rates(result.cases, seed=result.seed)
     rows: list[tuple[str, ...]] = [
-        ("fault", "size", "scans", "failed %", "held out %", *(f"{name} % (AUC)" for name in GATES))
+        ("fault", "size", "scans", "failed %", "held out %", *(f"{name} % (AUC)" for name in every))
     ]
     for fault, size in ((fault, size) for fault, sizes in SIZES.items() for size in sizes):
         found = [case for case in result.cases if case.fault == fault and case.size == size]
         if found:
-            caught = [_percent([case.excess[gate] > 1 for case in found]) for gate in GATES]
-            areas = [f"{area_under_roc(result.cases, gate, fault, size):.2f}" for gate in GATES]
-            gates = (f"{share} ({area})" for share, area in zip(caught, areas, strict=True))
+            areas = {gate: area_under_roc(result.cases, gate, fault, size) for gate in every}
+            gates = (
+                f"{_percent([case.excess[gate] > 1 for case in found])} ({area:.2f})" if isfinite(area) else ""
+                for gate, area in areas.items()
+            )
             failed = _percent([case.failed for case in found])
             rows.append((fault, f"{size:g}", str(len(found)), failed, f"{100 * others[fault, size]:.1f}", *gates))
     scopes: list[tuple[str, ...]] = [("scan", "scans", "out of scope %")]

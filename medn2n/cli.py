@@ -217,7 +217,8 @@ def evaluate(
     device: Annotated[Device, typer.Option(help="Where networks run.")] = "auto",
     limits: LimitsOption = None,
 ) -> None:
-    """Score models and classical filters on a manifest: table, CSV, JSON, page. Exit code 5: a model failed a limit."""
+    """Score models, copies and classical filters on a manifest: table, CSV, JSON, page. Exit code 3: a scan or copy was
+    refused, the others were judged; 5: none was, and a model failed a limit."""
     from medn2n.tables import evaluation_table
     from medn2n.verbs import evaluate_models
 

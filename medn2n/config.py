@@ -102,9 +102,7 @@ _CORRUPT_TAKES = {
     "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
     "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"}, "kspace": {"p_edge"},
 }  # fmt: skip
-_CORRUPT_LIMITS = {
-    "sigma": (0.0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0),
-}  # fmt: skip
+_CORRUPT_LIMITS = {"sigma": (0, 1e6), "chi": (1e-6, 1e9), "p": (0.0, 1.0), "strength": (0.0, 1.0), "shade": (0.0, 1.0)}
 
 
 class Corrupt(_Strict):
@@ -271,12 +269,14 @@ class Recipe(_Strict):
         kspace = self.corrupt is not None and self.corrupt.kind == "kspace"
         if kspace != (self.objective == "kspace_l2"):
             raise ValueError("corrupt: {kind: kspace} and objective: kspace_l2 go together")
-        if kspace and not plain:
-            raise ValueError("corrupt: {kind: kspace} trains 2D networks without neighbours")
-        if self.pairs in ("neighbours", "subsample") and not plain:
-            raise ValueError(f"pairs: {self.pairs} trains 2D networks without neighbours")
+        if (kspace or self.pairs in ("neighbours", "subsample")) and not plain:
+            what = "corrupt: {kind: kspace}" if kspace else f"pairs: {self.pairs}"
+            raise ValueError(f"{what} trains 2D networks without neighbours")
         if self.pairs in ("neighbours", "added_noise", "subsample", "blind_spot") and self.targets == "clean":
             raise ValueError(f"pairs: {self.pairs} has no clean targets")
+        black = -1000.0 if self.modality == "CT" else 0.0
+        if self.objective == "relative_l2" and black != (self.scaling.kind == "fixed") * self.scaling.offset:
+            raise ValueError(f"objective: relative_l2 needs black at 0: scaling of kind fixed with offset {black:g}")
         return self
 
 

@@ -1,13 +1,15 @@
 """`medn2n benchmark gates`: what the gates of one scan catch of faults in a known size, and what they fail wrongly.
 
 Each scan is denoised by the shipped model of its modality; every fault of `core.gate_faults` is then built on it, and
-the gates' figures are kept, so that one run gives the rates at the limits and the whole ROC of each gate.
+the gates' figures are kept, so that one run gives the rates at the limits and the whole ROC of each gate. The gates
+that `evaluate` adds (`TRIAL_GATES`) ask each fault that a method can have, as a method; they have rates of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +18,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from medn2n.core.gate_faults import SIZES, FaultName, faulty_scan
-from medn2n.core.gates import Limits, gates
+from medn2n.core.gates import GATES, TRIAL_GATES, Limits, gates
+from medn2n.core.quality import Method, quality, trials
 from medn2n.core.review import scan_traits
 from medn2n.core.scan_proof import scan_proof
 from medn2n.core.scope import out_of_scope
@@ -36,17 +39,20 @@ MUST_CATCH: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
     {
         "numbers": (("shift", 2.0),),
         "sharpness": (("blur", 0.5),),
+        "position": (("displaced", 0.5),),
         "spots": (("lesion removed", 40.0), ("lesion added", 40.0)),
         "weakening": (("over-smoothed", 4.0),),
         "invention": (("hallucinated", 0.5),),
+        "lesions": (("over-smoothed", 4.0),),
+        "detectability": (("over-smoothed", 4.0),),
     }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCase:
-    """One fault on one scan. excess: of each gate, the figure over its limit (standard errors taken off); above 1 it
-    fails, NaN where it could not be measured."""
+    """One fault on one scan. excess: of each of GATES and TRIAL_GATES, the figure over its limit (standard errors taken
+    off); above 1 it fails, NaN where it could not be measured."""
 
     scan: str
     modality: str
@@ -56,8 +62,8 @@ class GateCase:
 
     @property
     def failed(self) -> bool:
-        """Whether any gate says no."""
-        return any(value > 1 for value in self.excess.values())
+        """Whether any of GATES says no."""
+        return any(self.excess[gate] > 1 for gate in GATES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,23 +101,39 @@ def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> GateBe
         name = middle.modality.lower()
         denoisers.setdefault(name, Denoiser.load(name))
         scan, generator = keyed_id(series.id, "s"), np.random.default_rng((seed, number))
-        cases += _cases(middle, denoisers[name](middle), scan, generator)
+        cases += _cases(middle, denoisers[name], scan, generator)
         scopes += _scopes(middle, denoisers[name], scan, generator)
         logger.info("%s: every fault built and judged", series.id)
     return GateBenchmark(cases=tuple(cases), scopes=tuple(scopes), seed=seed)
 
 
-def _cases(before: Volume, faithful: Volume, scan: str, generator: np.random.Generator) -> list[GateCase]:
+def _cases(before: Volume, denoiser: Denoiser, scan: str, generator: np.random.Generator) -> list[GateCase]:
     done = []
-    for fault, sizes in SIZES.items():
-        for size in sizes:
-            built = faulty_scan(before, faithful, fault, size, generator)
-            if built is None:
-                continue
-            found = gates(scan_proof(built.before, built.after), Limits())
-            excess = {gate.name: gate.excess for gate in found}
-            done.append(GateCase(scan=scan, modality=before.modality, fault=fault, size=size, excess=excess))
+    faithful, asked = denoiser(before), trials([before], generator)
+    answer = cache(denoiser)  # the trials' scans are denoised once for all faults
+    for fault, size in ((fault, size) for fault, sizes in SIZES.items() for size in sizes):
+        built = faulty_scan(before, faithful, fault, size, generator)
+        if built is None:
+            continue
+        proof = scan_proof(built.before, built.after)
+        found = gates(proof, Limits())
+        if not fault.startswith("lesion"):  # a lesion is a fault of one copy, not of a method
+            method = _method(answer, fault, size, generator)
+            found += quality([before], built.after, method, proof, asked=asked, limits=Limits(), repeats=False).gates
+        excess = dict.fromkeys(TRIAL_GATES, float("nan")) | {gate.name: gate.excess for gate in found}
+        done.append(GateCase(scan=scan, modality=before.modality, fault=fault, size=size, excess=excess))
     return done
+
+
+def _method(answer: Method, fault: FaultName, size: float, generator: np.random.Generator) -> Method:
+    """A method that has the fault, by whatever scan it is given."""
+
+    def method(scan: Volume) -> Volume:
+        built = faulty_scan(scan, answer(scan), fault, size, generator)
+        assert built is not None
+        return built.after
+
+    return method
 
 
 def _scopes(scan: Volume, denoiser: Denoiser, name: str, generator: np.random.Generator) -> list[ScopeCase]:
@@ -177,7 +199,7 @@ def held_out_rates(cases: Sequence[GateCase], *, halves: int = 100, seed: int = 
         limits = chosen_limits([case for case in cases if case.scan in chosen])
         for case in cases:
             if case.scan not in chosen:
-                beyond = any(value > limits.get(gate, 1.0) for gate, value in case.excess.items())
+                beyond = any(case.excess[gate] > limits.get(gate, 1.0) for gate in GATES)
                 failed[case.fault, case.size].append(beyond)
     return {kind: float(np.mean(found)) if found else float("nan") for kind, found in failed.items()}
 

@@ -174,7 +174,7 @@ def evaluation_table(result: Evaluation) -> str:
     table = aligned(rows, right=range(3, len(rows[0])))
     if result.left_out:
         table += f"\nNot installed, left out: {', '.join(result.left_out)} (pip install 'medn2n[baselines]')."
-    table += "".join(f"\nNot judged: {sentence}" for sentence in result.refused)
+    table += "".join(f"\nNot judged: {one.words}" for one in result.refused)
     return "\n".join([table, *filter(None, (gates_sentence(result, name) for name in result.models))])
 
 

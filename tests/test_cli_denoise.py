@@ -56,10 +56,16 @@ def test_the_same_call_again_finds_it_done_and_another_strength_does_not(
     call: Call, tmp_path: Path, ct_bundle: Path
 ) -> None:
     build.dicom_series(tmp_path / "in", rows=40, columns=36)
-    denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.dcm")}
     done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
-    assert (done.code, statuses(record)) == (0, {"already": 1})
+    still_open = record["series"][0]["reason"]
+    assert still_open.startswith("Not measured: ")  # so small a scan is
+    assert still_open in done.out
+    assert still_open in (tmp_path / "out/report.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.dcm")}
+    for _ in range(2):
+        done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle)
+        assert (done.code, statuses(record)) == (0, {"already": 1})
+        assert record["series"][0]["reason"] == f"Made earlier by the same model and parameters. {still_open}"
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.dcm")}
     done, record = denoise(call, tmp_path / "in", tmp_path / "out", ct_bundle, "--strength", 0.5)
     assert (done.code, statuses(record)) == (0, {"done": 1})

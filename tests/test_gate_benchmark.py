@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medn2n.benchmark_tables import gate_benchmark_table
-from medn2n.core.gates import GATES
+from medn2n.core.gates import GATES, TRIAL_GATES
 from medn2n.gate_benchmark import (
     MULTIPLES,
     GateCase,
@@ -21,7 +21,7 @@ from medn2n.gate_benchmark import (
     roc_points,
 )
 
-NOTHING = dict.fromkeys(GATES, float("nan"))
+NOTHING = dict.fromkeys(GATES + TRIAL_GATES, float("nan"))
 
 
 def case(scan: int, fault: str, size: float, **excess: float) -> GateCase:
@@ -83,7 +83,11 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     itself = next(one for one in result.cases if one.fault == "identity")
     assert blurred.failed
     assert not itself.failed
+    dulled = next(one for one in result.cases if (one.fault, one.size) == ("over-smoothed", 4.0))
+    assert itself.excess["lesions"] == pytest.approx(0.5)  # of the limit: a lesion is left as it is
+    assert dulled.excess["lesions"] > itself.excess["lesions"]
+    assert np.isnan([one.excess["lesions"] for one in result.cases if one.fault == "lesion added"]).all()
     assert {one.change for one in result.scopes if one.outside} >= {"noisier", "pixels twice as large"}
     lines = gate_benchmark_table(result).splitlines()
     assert "held out %" in lines[0]
-    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 8
+    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 10

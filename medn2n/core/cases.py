@@ -22,7 +22,8 @@ class Case:
     turn. A simulated acquisition is one case with K = 1. placement: where repeats moved or differ in intensity.
     tissue: (⌈I/8⌉,⌈J/8⌉,K) share of each block of 8×8 pixels that is tissue, or None (patches then lie anywhere).
     slices: those that a sample may be centred on, None for all; the others may serve as neighbours.
-    noise: (S,S) kernel of the scan's own noise (`core.noise_texture`), for training from single scans.
+    noise: (S,S) kernel of the scan's own noise, level: (1,I,J,K) how strong it is beside that, or None where alike
+    everywhere (`core.noise_texture`); for training from single scans.
     mark: (I,J) coverage of the watermark that is to be learned, one for all cases: no cache keeps it.
     """
 
@@ -33,6 +34,7 @@ class Case:
     tissue: Tensor | None = None
     slices: tuple[int, ...] | None = None
     noise: Tensor | None = None
+    level: Tensor | None = None
     mark: Tensor | None = None
 
     def pairs(self) -> list[Pair]:
@@ -51,6 +53,7 @@ class Case:
             truth=None if self.truth is None else self.truth[..., start:stop],
             placement=None if self.placement is None else self.placement.from_slice(start),
             tissue=None if self.tissue is None else self.tissue[..., start:stop],
+            level=None if self.level is None else self.level[..., start:stop],
         )
 
 

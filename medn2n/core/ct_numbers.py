@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.noise import patches
@@ -40,13 +41,26 @@ REACH = 2  # pixels on each side that must be of the same region
 MOST_VOXELS = 1_200_000
 FEWEST_VOXELS = 200
 PATCH = 12  # pixels; noise of different patches is taken as independent
+FIELD = 5  # patches a side of a part of a region
+FEWEST_PATCHES = 8  # of a part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartNumbers:
+    """One part of a region. name: for people. shift: as of the region. chance: what the largest shift of so many parts
+    exceeds with a probability of 5 % where nothing moved, in the same unit."""
+
+    name: str
+    shift: float
+    chance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionNumbers:
     """One region before and after, in the scan's unit. before, after: means. shift: mean of after − before, and its
     standard error from how the means of 12×12 patches differ, in which the anatomy cancels. voxels: how many
-    counted."""
+    counted. part: the slice, or the field of 60×60 pixels in all slices, that moved most surely; None where the region
+    has no two parts."""
 
     region: str
     voxels: int
@@ -54,6 +68,7 @@ class RegionNumbers:
     after: float
     shift: float
     shift_error: float
+    part: PartNumbers | None = None
 
     @property
     def share(self) -> float:
@@ -65,7 +80,7 @@ def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) ->
     """Air, lung, fat, soft tissue and bone of a CT in HU, (I,J,K); regions of fewer than 200 voxels are left out."""
     first, second, usable = _sampled(before, after, padding)
     labels = ct_regions(_smooth(first, usable))
-    return _compared(tuple(REGIONS_HU), labels, first, second, usable)
+    return _compared(tuple(REGIONS_HU), labels, first, second, usable, slices=_chosen(before))
 
 
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
@@ -79,7 +94,7 @@ def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> 
     if tissue.any():
         thirds = np.quantile(smooth[tissue], [1 / 3, 2 / 3])
         labels[tissue] = 2 + np.searchsorted(thirds, smooth[tissue])
-    return _compared(BRIGHTNESS, labels, first, second, usable)
+    return _compared(BRIGHTNESS, labels, first, second, usable, slices=_chosen(before))
 
 
 def ct_regions(voxels: Array) -> Labels:
@@ -100,10 +115,14 @@ def away_from_edges(labels: Labels) -> BoolArray:
 
 def _sampled(before: Array, after: Array, padding: BoolArray | None) -> tuple[Array, Array, BoolArray]:
     """Evenly spread slices of both, and where they hold a measured number."""
-    chosen = spread_slices(before.shape, MOST_VOXELS)
+    chosen = _chosen(before)
     first, second = (np.ascontiguousarray(scan[..., chosen], dtype=np.float32) for scan in (before, after))
     usable = np.isfinite(first) & np.isfinite(second)
     return first, second, usable if padding is None else usable & ~padding[..., chosen]
+
+
+def _chosen(scan: Array) -> npt.NDArray[np.intp]:
+    return spread_slices(scan.shape, MOST_VOXELS)
 
 
 def _smooth(voxels: Array, usable: BoolArray) -> Array:
@@ -117,18 +136,20 @@ def _smooth(voxels: Array, usable: BoolArray) -> Array:
 
 
 def _compared(
-    names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray
-) -> tuple[RegionNumbers, ...]:
+    names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray, *,
+    slices: npt.NDArray[np.intp],
+) -> tuple[RegionNumbers, ...]:  # fmt: skip
+    """slices: the numbers of those that were sampled."""
     counted = labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8)))
     found = []
     for number, name in enumerate(names, start=1):
         keep = counted == number
         if np.count_nonzero(keep) >= FEWEST_VOXELS:
-            found.append(_region(name, keep, before[keep], after[keep]))
+            found.append(_region(name, keep, before[keep], after[keep], slices))
     return tuple(found)
 
 
-def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNumbers:
+def _region(name: str, keep: BoolArray, before: Array, after: Array, slices: npt.NDArray[np.intp]) -> RegionNumbers:
     member, count = patches(keep, PATCH)
     sizes = np.bincount(member, minlength=count)
     filled = sizes > 0
@@ -139,4 +160,33 @@ def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNu
     shift = float(sums.sum() / len(before))
     spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
     error = float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
-    return RegionNumbers(region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error)
+    part = _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices)
+    return RegionNumbers(
+        region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error, part=part
+    )
+
+
+def _part(
+    patch: Array, sizes: Array, sums: Array, shape: tuple[int, ...], slices: npt.NDArray[np.intp]
+) -> PartNumbers | None:
+    """Of the slices and of the fields, the one whose shift exceeds chance by most. patch: numbers as of
+    `noise.patches`; sizes, sums: voxels and summed shifts of each."""
+    columns = shape[1] // PATCH + 1
+    row, rest = np.divmod(patch, columns * shape[2])
+    column, k = np.divmod(rest, shape[2])
+    wide = columns // FIELD + 1
+    groups = [(f"slice {slices[n]}", k == n) for n in range(shape[2])]
+    field = row // FIELD * wide + column // FIELD
+    for n in np.unique(field):
+        corner = ", ".join(str(FIELD * PATCH * int(one)) for one in divmod(int(n), wide))
+        groups.append((f"the field of {FIELD * PATCH} pixels from ({corner})", field == n))
+    dense = sizes >= PATCH**2 / 2  # elsewhere noise decides what is of the region, and what it raised falls
+    groups = [(name, inside & dense) for name, inside in groups if np.count_nonzero(inside & dense) >= FEWEST_PATCHES]
+    found = []
+    for name, inside in groups if len(groups) > 1 else ():
+        voxels, moved, number = sizes[inside].sum(), sums[inside], np.count_nonzero(inside)
+        shift = float(moved.sum() / voxels)
+        spread = float(np.sum((moved - shift * sizes[inside]) ** 2)) * number / (number - 1)
+        chance = float(student.isf(0.025 / len(groups), number - 1) * np.sqrt(spread) / voxels)
+        found.append(PartNumbers(name=name, shift=shift, chance=chance))
+    return max(found, key=lambda one: abs(one.shift) - one.chance, default=None)

@@ -16,9 +16,12 @@ from medn2n.core.body_error import Interval, TrueError
 from medn2n.core.gates import TOO_UNCERTAIN, Gate, Limits, unmeasured
 
 ERROR_GATES = ("error", "anatomy")
-NOTHING = "Not measured: neither a truth nor a repeat is at hand."
-NO_REPEAT = "Not measured: no repeat is at hand."
-UNPROVEN = "Not measured: the noise of these repeats is not proven independent."
+# In words, and in short.
+NOTHING = ("Not measured: neither a truth nor a repeat is at hand.", "no truth or repeat")
+NO_REPEAT = ("Not measured: no repeat is at hand.", "no repeat")
+UNPROVEN = (
+    "Not measured: the noise of these repeats is not proven independent.", "noise of the repeats not proven independent"
+)  # fmt: skip
 ROUNDING = 1e-6  # of the share of a copy that is the scan itself
 
 
@@ -44,10 +47,10 @@ def error_gates(
     elif told:
         error = _estimated_error(figures["share"], intervals["share"], limits.error_left)
     else:
-        error = unmeasured("error", "", UNPROVEN if repeats else NOTHING)
+        error = unmeasured("error", "", *(UNPROVEN if repeats else NOTHING))
     if told:
         return [error, _anatomy(figures["residual_share"], intervals["residual_share"], limits.residual_share)]
-    return [error, unmeasured("anatomy", "", UNPROVEN if repeats else NO_REPEAT)]
+    return [error, unmeasured("anatomy", "", *(UNPROVEN if repeats else NO_REPEAT))]
 
 
 def _true_error(true: TrueError, limit: float) -> Gate:
@@ -84,8 +87,9 @@ def _gate(name: str, share: float, interval: Interval, limit: float, words: str)
     low, high = interval
     held = share <= limit * (1 + ROUNDING) and high - share <= limit
     passed = False if low > limit * (1 + ROUNDING) else held or None
-    words += f"{TOO_UNCERTAIN if passed is None else ''}."
-    return Gate(name=name, passed=passed, value=share, limit=limit, excess=low / limit, unit="", words=words)
+    why = TOO_UNCERTAIN if passed is None else ""
+    words += f"{why and f', which is {why} to tell'}."
+    return Gate(name=name, passed=passed, value=share, limit=limit, excess=low / limit, unit="", words=words, why=why)
 
 
 def _percent(share: float, interval: Interval) -> str:

@@ -15,7 +15,8 @@ white (255 grey levels):
     noise_before, noise_after, noise_left, mean_shift     flat tissue of the noisy scan; mean over the body
     ct_number_shift/REGION, ct_number_shift_error/REGION  CT in HU (`core.ct_numbers`)
     signal_share/BRIGHTNESS                               MR: what is left of the mean signal; 1 all of it
-    edge_blur, spot      extra blur of edges, pixel²; strongest spot in what was removed, σ
+    edge_blur, edges_moved, spot      extra blur of edges, pixel²; how far they moved, pixels; strongest spot in what
+                         was removed, σ
     weakened             share of the fine structure that went with the noise (`core.structure_removed`)
     invented             how what was removed correlates with what is shown, below zero (the same)
     FIGURE/WINDOW, FIGURE/REGION/PART                     CT against a truth (`core.truth_figures`)
@@ -24,6 +25,7 @@ white (255 grey levels):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,11 +145,13 @@ def figures_alone(proof: ScanProof, scale: float = 1.0) -> dict[str, float]:
         figures["noise_left"] = found.noise_left
     if proof.edge is not None:
         figures["edge_blur"] = proof.edge.square
+        figures["edges_moved"] = hypot(*proof.edge.moved)
     if proof.structure is not None:
         figures["spot"] = abs(proof.structure.spot.strength)
-        figures["invented"] = proof.structure.invented
         if proof.structure.weakened is not None:
             figures["weakened"] = proof.structure.weakened
+    if proof.invented is not None:
+        figures["invented"] = proof.invented
     if proof.modality == "CT":
         figures |= {f"ct_number_shift/{one.region}": one.shift for one in proof.regions}
         return figures | {f"ct_number_shift_error/{one.region}": one.shift_error for one in proof.regions}

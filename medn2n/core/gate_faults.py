@@ -19,22 +19,26 @@ from medn2n.core.noise import noise_sigma
 from medn2n.core.volume import FloatArray, Volume
 
 FaultName = Literal[
-    "none", "part strength", "identity", "blur", "shift", "lesion removed", "lesion added", "over-smoothed",
-    "hallucinated",
+    "none", "part strength", "identity", "blur", "displaced", "shift", "shift of half", "lesion removed",
+    "lesion added", "over-smoothed", "hallucinated", "other noise",
 ]  # fmt: skip
 LESION_MM = 8.0
-# Of each fault (the first three are none): blur in pixels; shift and lesions in HU or per cent; strength of total
-# variation in multiples of the noise; hallucinated detail as a share of what another place shows.
+# Of each fault (the first three are none): blur and displacement in pixels; shift and lesions in HU or per cent;
+# strength of total variation in multiples of the noise; hallucinated detail as a share of what another place shows;
+# other noise as a share of the noise that was taken away.
 SIZES: dict[FaultName, tuple[float, ...]] = {
     "none": (0.0,),
     "part strength": (0.3, 0.5, 0.7),
     "identity": (0.0,),
     "blur": (0.25, 0.5, 1.0),
+    "displaced": (0.25, 0.5),
     "shift": (0.5, 1.0, 2.0, 4.0),
+    "shift of half": (2.0, 4.0),
     "lesion removed": (20.0, 40.0, 60.0),
     "lesion added": (20.0, 40.0, 60.0),
     "over-smoothed": (1.0, 2.0, 4.0),
     "hallucinated": (0.25, 0.5, 1.0),
+    "other noise": (0.5, 1.0),
 }
 
 
@@ -66,8 +70,15 @@ def _changed(before: Volume, faithful: Volume, fault: FaultName, size: float) ->
     voxels = faithful.voxels
     if fault == "blur":
         return np.asarray(ndimage.gaussian_filter(voxels, (size, size, 0)), np.float32)
-    if fault == "shift":
+    if fault == "displaced":
+        return np.asarray(ndimage.shift(voxels, (size, 0, 0), order=3, mode="nearest"), np.float32)
+    if fault == "other noise":  # taken from elsewhere in the scan: as grainy as its own, and nothing of it is true
+        elsewhere = np.roll(before.voxels - voxels, [length // 3 for length in voxels.shape[:2]], axis=(0, 1))
+        return np.asarray(voxels + np.float32(size) * elsewhere, np.float32)
+    if fault.startswith("shift"):
         inside = body_mask(before.voxels, before.modality, before.padding)
+        if fault == "shift of half":
+            inside[: int(np.argwhere(inside)[:, 0].mean())] = False
         return np.asarray(voxels + np.float32(size * _unit(before)) * inside, np.float32)
     if fault == "over-smoothed":
         return _flattened(before, size)

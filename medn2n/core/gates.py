@@ -6,9 +6,9 @@ size and faithful models measure on scans of many makes (`medn2n benchmark gates
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from math import isfinite, isinf, nan
+from math import hypot, isfinite, isinf, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -18,25 +18,25 @@ from medn2n.core.structure_removed import Spot, Structure
 
 # HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
 CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
-GATES = ("numbers", "sharpness", "spots", "weakening", "invention", "noise")
+GATES = ("numbers", "sharpness", "position", "spots", "weakening", "invention", "noise")
 TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
 SURE = 2.0  # standard errors that a shift must exceed its limit by
-
-
-TOO_UNCERTAIN = ", which is too uncertain to tell"
+TOO_LITTLE_TISSUE = "too little even tissue"
+TOO_UNCERTAIN = "too uncertain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. spot: standard deviations. weakened: share of the fine structure. invented: correlation of what
-    was removed with what is shown, below zero. noise_left: after over before. scope: whether a scan unlike those
-    that the model was trained on is a reason to look. lesion_contrast: share that every lesion which noise cannot hide
-    must keep. auc_loss: how much worse a faint disc may be found."""
+    pixel², either way. moved: of edges, pixels. spot: standard deviations. weakened: share of the fine structure.
+    invented: correlation of what was removed with what is shown, below zero. noise_left: after over before. scope:
+    whether a scan unlike those that the model was trained on is a reason to look. lesion_contrast: share that every
+    lesion which noise cannot hide must keep. auc_loss: how much worse a faint disc may be found."""
 
     ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
     signal_share: float = 0.02
     blur: float = 0.12
+    moved: float = 0.1
     spot: float = 8.0
     weakened: float = 0.11
     invented: float = 0.15
@@ -57,7 +57,8 @@ class Limits:
 class Gate:
     """name: one of GATES or TRIAL_GATES. passed: None where nothing could be measured. value, limit: in
     `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
-    one sentence for people."""
+    one sentence for people. why: the few words that say why it is open; "" where it is not, or where no limit is set.
+    """
 
     name: str
     passed: bool | None
@@ -66,6 +67,12 @@ class Gate:
     excess: float
     unit: str
     words: str
+    why: str = ""
+
+    @property
+    def too_uncertain(self) -> bool:
+        """Measured, with an error too large to tell."""
+        return self.why == TOO_UNCERTAIN
 
     def as_json(self) -> dict[str, object]:
         """For medn2n.json and results.json; null where nothing could be measured."""
@@ -82,11 +89,12 @@ def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
     if proof.modality == "PHOTO":
         return ()
     return (
-        _numbers(proof, limits), _sharpness(proof, limits), *_structure(proof.structure, limits), _noise(proof, limits),
+        _numbers(proof, limits), _sharpness(proof, limits), _position(proof, limits),
+        *_structure(proof.structure, limits), _invention(proof.invented, limits.invented), _noise(proof, limits),
     )  # fmt: skip
 
 
-def failed(found: tuple[Gate, ...]) -> tuple[Gate, ...]:
+def failed(found: Sequence[Gate]) -> tuple[Gate, ...]:
     """The gates that say no."""
     return tuple(gate for gate in found if gate.passed is False)
 
@@ -95,22 +103,42 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     ct = proof.modality == "CT"
     unit = "HU" if ct else "%"
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
-    judged = [(*_shift(region, ct=ct), limit, region) for region, limit in limited if limit is not None]
+    air = min((region.before for region in proof.regions if region.region == "background"), default=0.0)
+    judged = [(*_shift(region, air, ct=ct), limit, region) for region, limit in limited if limit is not None]
     if judged and all(isinf(limit) for _, _, limit, _ in judged):
-        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.")
+        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.", "")
     judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
     if not judged:
-        return unmeasured("numbers", unit, "Too little even tissue was found to compare its mean in.")
+        words = "Too little even tissue was found to compare its mean in."
+        return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)
     # The region that comes nearest to its limit, or lies furthest beyond.
     shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
-    excess = (abs(shift) - SURE * error) / limit
-    name = region.region if ct else f"{region.region} tissue"
+    whole = _mean_gate(region.region if ct else f"{region.region} tissue", shift, error, limit, unit)
+    part = _moved_part(judged) if ct else None
+    return part if part is not None and part.excess > max(whole.excess, 1.0) else whole
+
+
+def _mean_gate(name: str, shift: float, error: float, limit: float, unit: str) -> Gate:
     passed = _held(shift, error, limit)
+    why = _doubt(passed)
     words = (
         f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
-    return Gate(name="numbers", passed=passed, value=shift, limit=limit, excess=excess, unit=unit, words=words)
+    return Gate(
+        name="numbers", passed=passed, value=shift, limit=limit, excess=(abs(shift) - SURE * error) / limit, unit=unit,
+        words=words, why=why,
+    )  # fmt: skip
+
+
+def _moved_part(judged: Sequence[tuple[float, float, float, RegionNumbers]]) -> Gate | None:
+    """Of the slice or field of soft tissue that moved most surely; its error is what chance may give the largest of so
+    many."""
+    for _, _, limit, region in judged:
+        if region.region == "soft tissue" and region.part is not None:
+            part = region.part
+            return _mean_gate(f"{region.region} in {part.name}", part.shift, part.chance / SURE, limit, "HU")
+    return None
 
 
 def _held(value: float, error: float, limit: float) -> bool | None:
@@ -120,9 +148,14 @@ def _held(value: float, error: float, limit: float) -> bool | None:
     return None if abs(value) > limit or SURE * error > limit else True
 
 
-def _shift(region: RegionNumbers, *, ct: bool) -> tuple[float, float]:
-    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself."""
-    scale = 1.0 if ct else 100 / max(abs(region.before), 1e-30)
+def _doubt(passed: bool | None) -> str:
+    return TOO_UNCERTAIN if passed is None else ""
+
+
+def _shift(region: RegionNumbers, air: float, *, ct: bool) -> tuple[float, float]:
+    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself; of its distance from
+    `air` where that is below zero (an MR scan of which somebody took the mean)."""
+    scale = 1.0 if ct else 100 / max(abs(region.before - min(air, 0.0)), 1e-30)
     return region.shift * scale, region.shift_error * scale
 
 
@@ -135,30 +168,45 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
-        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.")
+        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
     excess = (abs(edge.square) - SURE * edge.error) / limits.blur
     does = "softer" if edge.square > 0 else "harder"
     passed = _held(edge.square, edge.error, limits.blur)
+    why = _doubt(passed)
     words = (
         f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels "
         f"({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limits.blur**0.5:.2f} is allowed"
-        f"{TOO_UNCERTAIN if passed is None else ''}."
+        f"{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
-        words=words,
+        words=words, why=why,
     )  # fmt: skip
 
 
-def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate, Gate]:
+def _position(proof: ScanProof, limits: Limits) -> Gate:
+    edge = proof.edge
+    if edge is None:
+        return unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")
+    length, limit = hypot(*edge.moved), limits.moved
+    passed = _held(length, edge.moved_error, limit)
+    why = _doubt(passed)
+    words = (
+        f"Edges moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is allowed"
+        f"{why and f', which is {why} to tell'}."
+    )
+    return Gate(
+        name="position", passed=passed, value=length, limit=limit, excess=(length - SURE * edge.moved_error) / limit,
+        unit="pixel", words=words, why=why,
+    )  # fmt: skip
+
+
+def _structure(found: Structure | None, limits: Limits) -> tuple[Gate, Gate]:
     if found is None:
         words = "There is too little even tissue to look for what went or came."
-        return tuple(unmeasured(name, "", words) for name in ("spots", "weakening", "invention"))  # type: ignore[return-value]
-    return (
-        _spot(found.spot, limits.spot),
-        _weakening(found.weakened, limits.weakened),
-        _invention(found.invented, limits.invented),
-    )
+        spots, weakening = (unmeasured(name, "", words, TOO_LITTLE_TISSUE) for name in ("spots", "weakening"))
+        return spots, weakening
+    return _spot(found.spot, limits.spot), _weakening(found.weakened, limits.weakened)
 
 
 def _spot(spot: Spot, limit: float) -> Gate:
@@ -177,7 +225,8 @@ def _spot(spot: Spot, limit: float) -> Gate:
 
 def _weakening(share: float | None, limit: float) -> Gate:
     if share is None:
-        return unmeasured("weakening", "", "Even tissue holds too little structure to tell whether it was weakened.")
+        words = "Even tissue holds too little structure to tell whether it was weakened."
+        return unmeasured("weakening", "", words, "too little structure")
     words = f"At least {100 * share:.0f} % of the fine structure of tissue (3 mm) went with the noise"
     words += f"; at most {100 * limit:.0f} % is allowed." if share > limit else "."
     return Gate(
@@ -185,7 +234,10 @@ def _weakening(share: float | None, limit: float) -> Gate:
     )
 
 
-def _invention(correlation: float, limit: float) -> Gate:
+def _invention(correlation: float | None, limit: float) -> Gate:
+    if correlation is None:
+        words = "There is too little even tissue to look for what came."
+        return unmeasured("invention", "", words, TOO_LITTLE_TISSUE)
     words = f"What was removed correlates with what is shown by {correlation:.2f}"
     words += f": the copy shows detail that the scan does not hold; at most {-limit:g} is allowed." if (
         -correlation > limit
@@ -198,7 +250,7 @@ def _invention(correlation: float, limit: float) -> Gate:
 
 def _noise(proof: ScanProof, limits: Limits) -> Gate:
     if proof.figures.noise_before <= 0:
-        return unmeasured("noise", "", "No noise could be measured in this scan.")
+        return unmeasured("noise", "", "No noise could be measured in this scan.", "no noise")
     left = proof.figures.noise_left
     words = f"{100 * left:.0f} % of the noise is left; more than {100 * limits.noise_left:.0f} % is not allowed."
     return Gate(
@@ -207,6 +259,6 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
     )  # fmt: skip
 
 
-def unmeasured(name: str, unit: str, words: str) -> Gate:
-    """A gate that neither passes nor fails; words: why."""
-    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words)
+def unmeasured(name: str, unit: str, words: str, why: str) -> Gate:
+    """A gate that neither passes nor fails; words: why, and `why` in short."""
+    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words, why=why)

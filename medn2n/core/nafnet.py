@@ -11,14 +11,17 @@ free. Nor the depthwise convolutions, which processors run at a fraction of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medn2n.core.networks import pad_to_multiple
+from medn2n.core.tiling import HALO
 from medn2n.errors import UsageError
 
+Padding = Literal["zeros", "replicate"]
 SHARE = 0.3  # of what a block adds, at first
 FLOOR = 1e-5  # of the variance; torch's own
 LEVELS = {2: 5, 3: 4}  # halvings at most, so that the engines' multiples of 32 and 16 hold them
@@ -55,11 +58,11 @@ class GatedBlock(nn.Module):
     3×3 convolution stands where NAFNet has a 1×1 and a depthwise 3×3. NAFNet's shares start at zero; here they do
     not, for the sake of runs of minutes."""
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, dims: int, channels: int, padding: Padding) -> None:
         super().__init__()
         convolution = _convolution(dims)
         self.norm_space, self.norm_channels = ChannelNorm(channels), ChannelNorm(channels)
-        self.space = convolution(channels, 2 * channels, 3, padding=1)
+        self.space = convolution(channels, 2 * channels, 3, padding=1, padding_mode=padding)
         self.space_out = convolution(channels, channels, 1)
         self.mix = convolution(channels, 2 * channels, 1)
         self.mix_out = convolution(channels, channels, 1)
@@ -84,7 +87,8 @@ class NAFNet(nn.Module):
 
     reduce: edge of the voxels that the first convolution takes together; 2 works on half the grid each way throughout,
     where a network of the same cost is several times as wide and deep. channels: on the finest grid; twice as many
-    after each halving. blocks: on each level down, then again up; middle: on the coarsest.
+    after each halving. blocks: on each level down, then again up; middle: on the coarsest. padding: what convolutions
+    see beyond the border, as of `networks.UNet`.
     """
 
     def __init__(
@@ -97,33 +101,30 @@ class NAFNet(nn.Module):
         blocks: Sequence[int] = (1, 1),
         middle: int = 2,
         reduce: int = 2,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
-        levels = len(blocks) + reduce.bit_length() - 1
-        if dims not in LEVELS or reduce not in (1, 2, 4) or not 1 <= levels <= LEVELS[dims]:
-            raise UsageError(
-                "NAFNet: expected dims 2 with at most 5 halvings, or 3 with at most 4, and reduce 1, 2 or 4; "
-                f"found dims {dims}, {len(blocks)} levels, reduce {reduce}."
-            )
+        _require_possible(dims, blocks, middle, reduce)
         convolution = _convolution(dims)
-        self.reduce, self.multiple = reduce, 2**levels
+        self.reduce, self.multiple = reduce, reduce * 2 ** len(blocks)
         kernel = 3 if reduce == 1 else 2 * reduce
         self.first = convolution(
-            in_channels, channels, kernel, stride=reduce, padding=1 if reduce == 1 else reduce // 2
-        )
+            in_channels, channels, kernel, stride=reduce, padding=1 if reduce == 1 else reduce // 2,
+            padding_mode=padding,
+        )  # fmt: skip
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.encode, self.decode = nn.ModuleList(), nn.ModuleList()
         width = channels
         for count in blocks:
-            self.encode.append(_blocks(dims, width, count))
+            self.encode.append(_blocks(dims, width, count, padding))
             self.down.append(convolution(width, 2 * width, 2, stride=2))
             width *= 2
-        self.bottom = _blocks(dims, width, middle)
+        self.bottom = _blocks(dims, width, middle, padding)
         for count in reversed(blocks):
             self.up.append(convolution(width, width // 2 * 2**dims, 1, bias=False))
             width //= 2
-            self.decode.append(_blocks(dims, width, count))
-        self.last = convolution(width, out_channels * reduce**dims, 3, padding=1)
+            self.decode.append(_blocks(dims, width, count, padding))
+        self.last = convolution(width, out_channels * reduce**dims, 3, padding=1, padding_mode=padding)
 
     def forward(self, image: Tensor) -> Tensor:
         padded, crop = pad_to_multiple(image, self.multiple)
@@ -139,8 +140,41 @@ class NAFNet(nn.Module):
         return shuffled(self.last(x), self.reduce)[crop]
 
 
-def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(GatedBlock(dims, channels) for _ in range(count)))
+def _require_possible(dims: int, blocks: Sequence[int], middle: int, reduce: int) -> None:
+    """UsageError for a network that the engines could not run, or not in tiles."""
+    levels = len(blocks) + reduce.bit_length() - 1
+    if dims not in LEVELS or reduce not in (1, 2, 4) or not 1 <= levels <= LEVELS[dims]:
+        raise UsageError(
+            "NAFNet: expected dims 2 with at most 5 halvings, or 3 with at most 4, and reduce 1, 2 or 4; "
+            f"found dims {dims}, {len(blocks)} levels, reduce {reduce}."
+        )
+    reach = receptive_radius(blocks, middle, reduce)
+    if reach > HALO[dims]:  # a tile's answer would not be the whole scan's
+        raise UsageError(
+            f"NAFNet: its answer depends on voxels up to {reach} away, expected at most {HALO[dims]} with dims "
+            f"{dims}. Take fewer levels or blocks, or a smaller reduce; found blocks {list(blocks)}, middle "
+            f"{middle}, reduce {reduce}."
+        )
+
+
+def receptive_radius(blocks: Sequence[int], middle: int, reduce: int) -> int:
+    """How far away the farthest voxel lies that an answer depends on, along an axis, wherever the answer lies in the
+    coarsest grid. What is followed backwards is the first and the last cell that count, from grid to grid."""
+    farthest = 0
+    before, after = (1, 1) if reduce == 1 else (reduce // 2, 3 * reduce // 2 - 1)  # of a cell, by the first convolution
+    for voxel in range(reduce * 2 ** len(blocks)):
+        low, high = voxel // reduce - 1, voxel // reduce + 1
+        for count in blocks:
+            low, high = (low - count) // 2, (high + count) // 2
+        low, high = low - middle, high + middle
+        for count in reversed(blocks):
+            low, high = 2 * low - count, 2 * high + 1 + count
+        farthest = max(farthest, voxel - (low * reduce - before), high * reduce + after - voxel)
+    return farthest
+
+
+def _blocks(dims: int, channels: int, count: int, padding: Padding) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(dims, channels, padding) for _ in range(count)))
 
 
 def shuffled(x: Tensor, factor: int) -> Tensor:

@@ -68,9 +68,10 @@ def relative_l2(
     output: Tensor, target: Tensor, _input: Tensor, valid: Tensor | None = None, _known: Known = NOTHING
 ) -> Tensor:
     """mean (output − target)² / (output + 0.01)², no gradient through the divisor: bright outliers of images with a
-    high dynamic range count by their share (Lehtinen 2018, §3.3, L_HDR). Zero of the images is to be black; the
-    target's expectation stays the optimum, since only the output divides."""
-    return mean_of((output - target).square() / (output.detach() + HDR_FLOOR).square(), valid)
+    high dynamic range count by their share (Lehtinen 2018, §3.3, L_HDR). Zero of the images is to be black, as recipes
+    are held to; what a network puts below that counts as black does. The target's expectation stays the optimum, since
+    only the output divides."""
+    return mean_of((output - target).square() / (output.detach().clamp_min(0) + HDR_FLOOR).square(), valid)
 
 
 def kspace_l2(

@@ -14,9 +14,10 @@ A package is loaded when its filter first runs; who asks for a filter looks firs
 
 from __future__ import annotations
 
+import importlib.util
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from medn2n.core.classical import FILTERS, SIGMAS, Filter, Picture, ScanNoise
 from medn2n.core.volume import FloatArray
-from medn2n.errors import InputError
+from medn2n.errors import InputError, UsageError
 
 FEWEST_FRAMES = 5  # a PCA of fewer has no components left that hold noise alone
 PLACES = 5  # MP-PCA compares 5×5 places in a slice, and 5 slices where there are as many
@@ -158,3 +159,24 @@ _ROWS: tuple[Filter, ...] = (
 )  # fmt: skip
 
 BASELINES: Mapping[str, Filter] = MappingProxyType(dict(FILTERS) | {one.name: one for one in _ROWS})
+
+
+def chosen_filters(names: Sequence[str]) -> tuple[list[Filter], tuple[str, ...]]:
+    """The filters of that name, and those of "all" that are left out because their package is not installed. UsageError
+    for a name that is unknown, or one whose package is not there."""
+    everything = "all" in names
+    unknown = [name for name in names if name not in BASELINES and name != "all"]
+    if unknown:
+        raise UsageError(f"Unknown baseline {', '.join(unknown)}; known: all, {', '.join(BASELINES)}.")
+    wanted = list(BASELINES) if everything else list(dict.fromkeys(names))
+    missing = tuple(name for name in wanted if not _installed(BASELINES[name]))
+    refused = [name for name in missing if name in names]
+    if refused:
+        needed = ", ".join(f"{name} ({BASELINES[name].label}) needs the package {BASELINES[name].package}"
+                           for name in refused)  # fmt: skip
+        raise UsageError(f"Not installed: {needed}. Install it with: pip install 'medn2n[baselines]'")
+    return [BASELINES[name] for name in wanted if name not in missing], missing
+
+
+def _installed(filter_: Filter) -> bool:
+    return not filter_.package or importlib.util.find_spec(filter_.package) is not None

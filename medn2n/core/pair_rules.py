@@ -97,16 +97,22 @@ def _copy_of_it(result: PairResult, _shared: SharedNoise, sigmas: tuple[float, f
     return ("unfit", "RESCALED", "one is a rescaled copy of the other: they differ by less than any noise")
 
 
-def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
+def noise_is_shared(shared: SharedNoise, *, acquired_apart: bool = False) -> str:
+    """Why two scans' noise is surely not independent, in words; "" where nothing shows it."""
     sure = shared.correlation - SHARED_ERRORS * shared.error
-    if apart and shared.plain < MOSTLY_PLAIN:
-        return _FINE
-    limit = SHARED_IN_ANATOMY if apart else SHARED_NOISE
+    if acquired_apart and shared.plain < MOSTLY_PLAIN:
+        return ""
+    limit = SHARED_IN_ANATOMY if acquired_apart else SHARED_NOISE
     few = (shared.effective_voxels < FLAT_VOXELS or shared.plain < PLAIN_SHARE) and shared.correlation < FEW_SHARED
-    if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if apart else 0.0):
-        return _FINE
+    if few or not shared.like_noise or shared.correlation <= limit or sure <= (limit if acquired_apart else 0.0):
+        return ""
     found = f"their noise correlates {shared.correlation:.2f} ± {shared.error:.2f} in flat {shared.region}"
-    return ("unfit", "SHARED_NOISE", f"{found}: not measured independently")
+    return f"{found}: not measured independently"
+
+
+def _same_noise(_result: PairResult, shared: SharedNoise, _sigmas: tuple[float, float], apart: bool) -> Ruling:
+    reason = noise_is_shared(shared, acquired_apart=apart)
+    return ("unfit", "SHARED_NOISE", reason) if reason else _FINE
 
 
 def _structure(result: PairResult, *_: object) -> Ruling:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from medn2n.core.body_error import TrueError, true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
 from medn2n.core.error_gate import error_gates
-from medn2n.core.gates import Gate, Limits, unmeasured
+from medn2n.core.gates import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
 from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
 from medn2n.core.noise_power import NoisePower
 from medn2n.core.observer import DetectionChange
@@ -28,9 +28,16 @@ from medn2n.core.scores import Curve, Interval
 from medn2n.core.volume import Volume
 
 Method = Callable[[Volume], Volume]
-ELSEWHERE = "Not measured: the copies were made elsewhere, so that nothing can be put in."
-NO_ROOM = "There is no room for a lesion in even tissue."
-TOO_LITTLE = "Not measured: too little even area."
+# In words, and in short.
+Reason = tuple[str, str]
+ELSEWHERE: Reason = (
+    "Not measured: the copies were made elsewhere, so that nothing can be put in.", "copies made elsewhere"
+)  # fmt: skip
+NO_ROOM: Reason = ("There is no room for a lesion in even tissue.", TOO_LITTLE_TISSUE)
+TOO_LITTLE: Reason = ("Not measured: too little even area.", "too little even area")
+HIDDEN: Reason = (
+    "The noise could hide every lesion that was put in, so none is asked for.", "noise could hide every lesion"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +87,7 @@ def quality(
     """denoised: the method's answer to the first scan. asked: None where the method answers for its own scans only
     (copies made elsewhere). repeats: whether the second scan tells the error too; proven: False where the two may share
     noise. truth: on the scans' grid."""
-    answers = (denoised, method(scans[1])) if repeats else (denoised,)
+    answers = (denoised, *([method(scans[1])] if repeats else []))
     found = repeat_figures(scans, *answers) if repeats else None
     true = None if truth is None else true_error(truth, scans, answers)
     figures, intervals = _told(found, true)
@@ -95,13 +102,12 @@ def quality(
             figures |= {"auc_before": change.before, "auc_after": change.after, "auc_change": change.change}
             intervals["auc_change"] = change.interval
         gates.append(_detectability(change, limits.auc_loss, TOO_LITTLE if asked else ELSEWHERE))
-    measured = proof if found is None else found
-    before, after = measured.power_before, measured.power_after
+    before, after = (found or proof).power_before, (found or proof).power_after
     return Quality(
         figures=figures | _grain(before, after),
         intervals=intervals,
         gates=tuple(gates),
-        curves=noise_spectra(before, after) | ({} if found is None else _removed(found)),
+        curves=noise_spectra(before, after) | _removed(found),
         uncertainty=None if found is None else found.uncertainty,
         shared=None if found is None else found.shared,
     )
@@ -113,12 +119,12 @@ def _told(found: RepeatFigures | None, true: TrueError | None) -> tuple[dict[str
     return figures if true is None else figures | true.figures, intervals
 
 
-def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
+def _lesions(answer: LesionAnswer | None, limit: float, otherwise: Reason) -> Gate:
     """otherwise: why there is no answer, if so."""
     if answer is None:
-        return unmeasured("lesions", "", otherwise)
+        return unmeasured("lesions", "", *otherwise)
     if not answer.fair.any():
-        return unmeasured("lesions", "", "The noise could hide every lesion that was put in, so none is asked for.")
+        return unmeasured("lesions", "", *HIDDEN)
     kept = answer.kept[answer.fair]
     lost, least = int(np.count_nonzero(kept < limit)), float(kept.min())
     words = (
@@ -131,11 +137,11 @@ def _lesions(answer: LesionAnswer | None, limit: float, otherwise: str) -> Gate:
     )  # fmt: skip
 
 
-def _detectability(change: DetectionChange | None, limit: float, otherwise: str) -> Gate:
+def _detectability(change: DetectionChange | None, limit: float, otherwise: Reason) -> Gate:
     """Passes where the loss is within the limit with 95 % certainty: too few images to be certain fail it too.
     otherwise: why there is no change to tell, if so."""
     if change is None:
-        return unmeasured("detectability", "", otherwise)
+        return unmeasured("detectability", "", *otherwise)
     low, high = change.interval
     words = (
         f"A faint disc is found with an AUC of {change.before:.3f} before and {change.after:.3f} after "
@@ -160,10 +166,10 @@ def noise_spectra(before: NoisePower | None, after: NoisePower | None) -> dict[s
     return {name: _curve(*power.radial()) for name, power in both.items() if power is not None and power.tells_grain}
 
 
-def _removed(found: RepeatFigures) -> dict[str, Curve]:
-    middles = np.array([(band.low + band.high) / 2 for band in found.bands])
-    if not len(middles):
+def _removed(found: RepeatFigures | None) -> dict[str, Curve]:
+    if found is None or not found.bands:
         return {}
+    middles = np.array([(band.low + band.high) / 2 for band in found.bands])
     return {
         "removed": _curve(middles, np.array([band.removed for band in found.bands])),
         "removed_noise": _curve(middles, np.array([band.noise for band in found.bands])),

@@ -1,9 +1,9 @@
-"""How sharp a scan is: at a phantom's round insert, and at the anatomy's own edges.
+"""How sharp a scan is at a phantom's round insert.
 
 A denoiser's sharpness depends on contrast and noise, so it has no single transfer function; the task transfer function
 (TTF; Richard et al., Med. Phys. 39 (2012) 4115; AAPM TG-233 §5) is measured at the edge of an insert of the contrast
 that matters, in the noise that matters, and averaged over repeats until the noise does not count any more. In a patient
-there is no insert; `blur_pixels` compares a scan before and after at its strong edges instead.
+there is no insert; `core.edges` compares a scan before and after at its strong edges instead.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-
-from medn2n.core.noise import patches
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -26,10 +23,6 @@ REACH_PIXELS = (
     10.0  # of the edge spread to either side of the edge: four widths of a soft CT kernel within the flat top
 )
 SECTORS = 12  # of the edge, whose noise is taken as independent
-STRONG_EDGES = 0.05  # share of the voxels with the steepest slopes
-GUIDE_PIXELS = 1.5  # width of the Gaussian under which edges are found and compared
-PATCH_PIXELS = 16  # wider than noise and edges are correlated
-STEPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,88 +185,3 @@ def _first_below(frequency: Array, transfer: Array, level: float) -> float:
 def _central(draws: list[float]) -> Interval:
     low, high = np.quantile(draws, [0.025, 0.975], method="nearest")  # some may be infinite
     return float(low), float(high)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeBlur:
-    """The Gaussian blur that explains what a method took from the edges.
-
-    square: its variance s², pixel²; negative where edges became steeper. error: standard error of `square`, from
-    patches of the image. voxels: how many edge voxels it rests on. contrast: how much the value changes from one pixel
-    to the next at these edges (median), in the scan's unit.
-    """
-
-    square: float
-    error: float
-    voxels: int
-    contrast: float
-
-    @property
-    def pixels(self) -> float:
-        """Width s in pixels with the sign of s²: negative where the method sharpens."""
-        return float(np.copysign(np.sqrt(abs(self.square)), self.square))
-
-
-def blur_pixels(
-    before: npt.NDArray[Any],
-    after: npt.NDArray[Any],
-    *,
-    guide: npt.NDArray[Any] | None = None,
-    where: BoolArray | None = None,
-    share: float = STRONG_EDGES,
-) -> EdgeBlur:
-    """Extra in-plane blur of `after` over `before`, both (I,J,K), at the strongest edges: no insert is needed.
-
-    What a Gaussian of variance s² removes from an image is −s²/2·∇² − (s²)²/8·∇⁴ of it, so before − after is regressed
-    on these derivatives of `before`, all under one Gaussian of 1.5 pixels. The noise in `before` is on both sides of
-    that regression; the Laplacian of `guide` is the instrumental variable that does not see it. Edges are the `share`
-    of the voxels (in `where`) at which the guide is steepest: leave padding out of `where`, and bone and air to measure
-    soft tissue.
-
-    guide: an independent repeat of the scan is best, since it shares no noise with `before`. Without one it is `after`,
-    whose noise is a remainder of the noise of `before`, and s² comes out too large where edges are weak: by 0.06 and
-    0.3 pixel² at soft-tissue edges in 15 and 40 HU of noise of which a fifth is kept, by 0.02 at all edges of that
-    scan. Without noise s² is right within 1 % up to 0.5 pixel² and 5 % at 1 pixel². NaN where there is no edge.
-    """
-    old = np.asarray(before, np.float64)
-    lead = np.asarray(after if guide is None else guide, np.float64)
-    removed = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))
-    keep, slope = _strong_edges(lead, where, share)
-    if not keep.any():
-        return EdgeBlur(square=float("nan"), error=float("nan"), voxels=0, contrast=0.0)
-    instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
-    first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
-    second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
-    taken, square = removed[keep], 0.0
-    went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
-    for _ in range(STEPS):  # taken = s²·first − (s²)²·second
-        square = went / (once - square * twice)
-    left = (taken - square * first + square**2 * second) * instrument
-    number, count = patches(keep, PATCH_PIXELS)
-    sums = np.bincount(number, weights=left, minlength=count)[np.bincount(number, minlength=count) > 0]
-    spread = float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)))
-    error = spread / abs(once - 2 * square * twice)
-    return EdgeBlur(square=square, error=error, voxels=len(taken), contrast=float(np.median(slope[keep])))
-
-
-def _strong_edges(voxels: Array, where: BoolArray | None, share: float) -> tuple[BoolArray, Array]:
-    """(I,J,K): the steepest `share` of the voxels in `where`, and how steep each voxel is, per pixel."""
-    slope = np.hypot(*(_derivative(voxels, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))))
-    inside = np.isfinite(slope) if where is None else where & np.isfinite(slope)
-    if not inside.any():
-        return inside, slope
-    return np.asarray(inside & (slope >= np.quantile(slope[inside], 1 - share)) & (slope > 0)), slope
-
-
-def _derivative(voxels: Array, width: float, order: tuple[int, int]) -> Array:
-    """Of (I,J,K) voxels along I and J, `order` times each, under an in-plane Gaussian of `width` pixels."""
-    return np.asarray(ndimage.gaussian_filter(voxels, (width, width, 0), order=(*order, 0)), np.float64)
-
-
-def _laplacian(voxels: Array, width: float) -> Array:
-    return _derivative(voxels, width, (2, 0)) + _derivative(voxels, width, (0, 2))
-
-
-def _bilaplacian(voxels: Array, width: float) -> Array:
-    along = _derivative(voxels, width, (4, 0)) + _derivative(voxels, width, (0, 4))
-    return along + 2 * _derivative(voxels, width, (2, 2))

@@ -78,7 +78,8 @@ class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
     """data["image"] (R,I,J,K) and data["pair"] (a, b) → data["input"], data["target"], each (1,I,J,K); for a 2D network
     slices data["slices"] (one each) of it, (1,I,J), the input with its `neighbours` on either side as channels,
     (2n+1,I,J): beyond the ends the last slice again. With clean targets, data["truth"] is the target, where there is
-    one; a picture that is corrupted afterwards is its own truth."""
+    one; a picture that is corrupted afterwards is its own truth. data["level"], (1,I,J,K) or None, stays with the
+    input."""
 
     def __init__(self, *, dims: int, clean_targets: bool = False, neighbours: int = 0) -> None:
         super().__init__(keys=["image"])
@@ -90,11 +91,12 @@ class PairRepeatsd(MapTransform):  # type: ignore[misc]  # monai has no types
         first, second = data["pair"]
         clean = self.clean_targets and data["truth"] is not None
         target = data["truth"] if clean else data["image"][second : second + 1]
-        noisy = data["image"][first : first + 1]
+        noisy, level = data["image"][first : first + 1], data["level"]
         if self.dims == 2:
             seen, wanted = data["slices"]
             noisy, target = _with_neighbours(noisy[0], seen, self.neighbours), target[..., wanted]
-        return {**data, "input": noisy, "target": target}
+            level = None if level is None else _with_neighbours(level[0], seen, self.neighbours)
+        return {**data, "input": noisy, "target": target, "level": level}
 
 
 def _with_neighbours(volume: Tensor, k: int, count: int) -> Tensor:
@@ -106,10 +108,11 @@ def _with_neighbours(volume: Tensor, k: int, count: int) -> Tensor:
 
 
 class CutPatchd(MapTransform):  # type: ignore[misc]
-    """Of each key the patch that data["cut"] describes, alike for all of them."""
+    """Of each key that there is the patch that data["cut"] describes, alike for all of them."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        return {**data, **{key: data["cut"].of(data[key]) for key in self.key_iterator(dict(data))}}
+        there = [key for key in self.key_iterator(dict(data)) if data[key] is not None]
+        return {**data, **{key: data["cut"].of(data[key]) for key in there}}
 
 
 class PairedSamples(Dataset[dict[str, Tensor]]):
@@ -127,10 +130,15 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
         if not cases:
             raise UsageError(
                 f"No group serves as training data for pairs: {recipe.pairs} and modality {recipe.modality}. "
-                "Repeats need at least two scans a group, the other ways one; see the manifest."
+                "Repeats need at least two scans a group, and a check that found them fit; the other ways one; see the "
+                "manifest."
             )
-        if recipe.targets == "clean" and recipe.pairs != "corrupt" and any(case.truth is None for case in cases):
-            raise UsageError("targets: clean needs a truth for every group; only simulated repeats have one.")
+        without = [case.group for case in cases if case.truth is None]
+        if recipe.targets == "clean" and recipe.pairs != "corrupt" and without:
+            raise UsageError(
+                f"targets: clean needs a truth for every group, as `medn2n simulate` writes it; group {without[0]} has "
+                "none in the place of its scans. Leave it out, or set targets=noisy."
+            )
         by_group: dict[str, list[Case]] = {}
         for case in cases:
             by_group.setdefault(case.group, []).append(case)
@@ -165,6 +173,7 @@ class PairedSamples(Dataset[dict[str, Tensor]]):
             "image": case.image,
             "truth": case.truth,
             "noise": case.noise,
+            "level": case.level,
             "mark": case.mark,
             "pair": pairs[visit % len(pairs)],
             "slices": self._slices(case, centre[2], generator),
@@ -266,4 +275,4 @@ def sample_pipeline(recipe: Recipe) -> Compose:
     pairing = PairRepeatsd(
         dims=recipe.network.dims, clean_targets=recipe.targets == "clean", neighbours=recipe.network.neighbours
     )
-    return Compose([pairing, CutPatchd(["input", "target"]), *second_view(recipe)])
+    return Compose([pairing, CutPatchd(["input", "target", "level"]), *second_view(recipe)])

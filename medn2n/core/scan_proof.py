@@ -2,7 +2,7 @@
 
 Four questions that a physicist would ask; `core.gates` holds the answers against limits:
     numbers   did the mean of a tissue move?                  core.ct_numbers
-    edges     are they as sharp as before?                    core.resolution.blur_pixels
+    edges     are they as sharp as before, and in place?                  core.edges
     structure did anything go, or come, that is no noise?     core.structure_removed
     noise     is there less of it, and of what grain?         core.noise, core.noise_power
 
@@ -23,10 +23,10 @@ from scipy.ndimage import minimum_filter
 from medn2n.core.background import masked_background
 from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
+from medn2n.core.edges import EdgeBlur, blur_pixels
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
-from medn2n.core.noise import block_side, flat_regions
+from medn2n.core.noise import block_side, cut_blocks, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
-from medn2n.core.resolution import EdgeBlur, blur_pixels
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, structure_removed
 from medn2n.core.volume import Volume
@@ -40,7 +40,9 @@ RIM = 3  # pixels inside the skin, where the table and the air do not count
 class ScanProof:
     """figures: noise, mean and range. power_before, power_after: noise power spectra in flat tissue, None where there
     is too little of it. regions: means by tissue. edge: None where there is no edge.
-    structure: None where there is too little flat tissue."""
+    structure: None where there is too little flat tissue. invented_noise: correlation, below zero, of what was removed
+    from the noise of flat tissue with the noise that is shown there, two standard errors nearer to zero; None without
+    flat tissue."""
 
     modality: str
     figures: SingleScanFigures
@@ -49,6 +51,13 @@ class ScanProof:
     regions: tuple[RegionNumbers, ...] = ()
     edge: EdgeBlur | None = None
     structure: Structure | None = None
+    invented_noise: float | None = None
+
+    @property
+    def invented(self) -> float | None:
+        """The lower correlation of the two: of the structure of tissue, and of the noise in its flat parts."""
+        both = (None if self.structure is None else self.structure.invented, self.invented_noise)
+        return min((one for one in both if one is not None), default=None)
 
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
@@ -80,7 +89,19 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             regions=measure(first, second, padding),
             edge=edge.result(),
             structure=structure.result(),
+            invented_noise=_invented_noise(old, new, flat, side),
         )
+
+
+def _invented_noise(before: Array, after: Array, flat: Array, side: int) -> float | None:
+    """What `structure_removed` asks of the structure of tissue, asked of its noise: there the edges of fat and muscle
+    would hide it."""
+    removed, shown = (cut_blocks(one, flat, side=side).residual for one in (before - after, after))
+    if len(removed) < 2:
+        return None
+    each = (removed * shown).sum(axis=1, dtype=np.float64)
+    power = float(np.linalg.norm(removed) * np.linalg.norm(shown))
+    return min(0.0, float(each.sum() + 2 * np.sqrt(len(each)) * each.std(ddof=1)) / power) if power > 0 else 0.0
 
 
 def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:

@@ -22,7 +22,7 @@ TOGETHER = "-together"  # ends the name of a filter that was given all repeats o
 FIGURES = (
     "psnr_db", "ssim", "rmse", "bias", "body_psnr_db_true", "body_psnr_db_estimated", "body_rmse_true",
     "body_rmse_estimated", "share_true", "share", "noise_before", "noise_after", "noise_left", "mean_shift",
-    "edge_blur", "spot", "weakened", "invented",
+    "edge_blur", "edges_moved", "spot", "weakened", "invented",
 )  # fmt: skip
 
 # What `core.quality` adds, where a scan offers it.
@@ -99,12 +99,27 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What could not be judged: one method on a group, or with method "" the group itself. code, reason: of the
+    `InputError`."""
+
+    group: str
+    method: str
+    code: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Where, code and reason in one line."""
+        return f"{self.method + ' on ' if self.method else ''}{self.group} ({self.code}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """split: the one judged. models: the trained methods among the scores. scores: one a (group, method);
     summaries: one a (modality, question, method); patients: the same, patient by patient; tuning: by modality. seed: of
-    the resampling. left_out: baselines whose package is not installed. refused: one sentence for each
-    group that could not be judged. report: where its page was written, in the
-    caller's words."""
+    the resampling. left_out: baselines whose package is not installed. refused: groups that could not be judged, and
+    methods on one of the others. report: where its page was written, in the caller's words."""
 
     manifest_sha256: str
     split: str
@@ -115,7 +130,7 @@ class Evaluation:
     tuning: Mapping[str, Tuning]
     patients: tuple[PatientMean, ...] = ()
     left_out: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     report: str = ""
 
     @property

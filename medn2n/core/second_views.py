@@ -52,12 +52,12 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "neighbours": Strategy(
         second_view="the next slice",
-        asks="independent between slices, whose anatomy hardly differs: slices that do not overlap, and are near",
+        asks="shown to be independent between slices, whose anatomy hardly differs: slices apart, yet near",
         source="Wu et al. 2019; Niu et al. 2022 (Noise2Sim)",
     ),
     "added_noise": Strategy(
         second_view="the scan itself; the input is the scan with more noise of its own kind",
-        asks="its level and texture can be measured, and it is additive: not magnitude MR near its noise",
+        asks="one texture, a level that varies smoothly, and additive: not magnitude MR near its noise",
         source="Moran et al. 2020 (Noisier2Noise); Pang et al. 2021 (Recorrupted2Recorrupted)",
     ),
     "subsample": Strategy(
@@ -138,8 +138,9 @@ class UndersampleTwiced(MapTransform):  # type: ignore[misc]
 
 
 class AddNoised(MapTransform):  # type: ignore[misc]
-    """input + alpha times noise of the scan's own level and texture: white noise under data["noise"] (S,S), a kernel
-    that lies as the scan does and is turned and mirrored as data["cut"] was."""
+    """input + alpha times noise of the scan's own texture and level: white noise under data["noise"] (S,S), a kernel
+    that lies as the scan does and is turned and mirrored as data["cut"] was, times data["level"], of the input's shape,
+    or None for one level everywhere."""
 
     def __init__(self, *, alpha: float) -> None:
         super().__init__(keys=["input"])
@@ -147,11 +148,12 @@ class AddNoised(MapTransform):  # type: ignore[misc]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image = data["input"]  # (C,I,J), or (1,I,J,K) whose planes are drawn first
-        planes = image if image.dim() == 3 else image[0].movedim(-1, 0)
+        shape = image.shape if image.dim() == 3 else image[0].movedim(-1, 0).shape
         kernel = data["cut"].turned(data["noise"][None])[0].numpy()
-        noise = textured_noise(kernel, tuple(planes.shape), np.random.default_rng(data["seed"]))
-        noisier = planes + self.alpha * torch.from_numpy(noise)
-        return {**data, "input": noisier if image.dim() == 3 else noisier.movedim(0, -1)[None].contiguous()}
+        drawn = torch.from_numpy(textured_noise(kernel, tuple(shape), np.random.default_rng(data["seed"])))
+        noise = drawn if image.dim() == 3 else drawn.movedim(0, -1)[None]
+        level = 1.0 if data["level"] is None else data["level"]
+        return {**data, "input": (image + self.alpha * level * noise).contiguous()}
 
 
 class SubsamplePaird(MapTransform):  # type: ignore[misc]

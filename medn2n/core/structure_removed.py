@@ -2,8 +2,9 @@
 
 What was removed (before − after) should be noise. A lesion that went missing is a spot in it, a lesion that was made up
 is a spot of the other sign, streaks of metal that were smoothed away are many. Spots of 3, 5 and 8 mm are sought with
-a difference of two Gaussians (Lindeberg 1998, scale-space blobs), in tissue away from edges, and each is measured in
-standard deviations of its own surroundings. Among ten thousand places, noise reaches four to six.
+a difference of two Gaussians (Lindeberg 1998, scale-space blobs), in tissue away from edges and in the lungs of a CT,
+and each is measured in standard deviations of its own surroundings. Among ten thousand places, noise reaches four to
+six.
 
 How much of the structure itself went? Where tissue holds more fine structure (3 mm) than elsewhere, a method that keeps
 it removes no more there than elsewhere, and one that smooths removes its share. So what was removed, block by block, is
@@ -37,6 +38,8 @@ Mask = npt.NDArray[np.bool_]
 
 DIAMETERS_MM = (3.0, 5.0, 8.0)
 SOFT_TISSUE_HU = (-180.0, 180.0)
+LUNG_HU = (-950.0, -500.0)
+LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too, and every method softens some
 AWAY_FROM_EDGES_MM = 4.0
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
 AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
@@ -49,9 +52,9 @@ COARSE = 4  # pixels a side of what the surroundings are measured in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """The spot that noise explains least. strength: standard deviations of the surroundings, negative where `after` is
-    brighter (something was added). place: voxel (i, j, k). contrast: of a disc that would leave such a spot, in the
-    scan's unit, positive where it was removed."""
+    """The spot that noise explains least. strength: standard deviations of the surroundings (in the lungs, over
+    LUNG_SPREAD), negative where `after` is brighter (something was added). place: voxel (i, j, k). contrast: of a disc
+    that would leave such a spot, in the scan's unit, positive where it was removed."""
 
     strength: float
     place: tuple[int, int, int]
@@ -61,53 +64,50 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Structure:
-    """What was removed, in flat tissue. weakened: share of the fine structure (3 mm) that went, at least, which is two
-    standard errors below the estimate; None where there is too little structure to tell. invented: the lowest
-    correlation, over the three sizes, of what was removed with what is shown, two standard errors nearer to zero."""
+    """What was removed, in flat tissue. spot: there, or in the lungs of a CT. weakened: share of the fine structure
+    (3 mm) that went, at least, which is two standard errors below the estimate; None where there is too little
+    structure to tell. invented: the lowest correlation, over the three sizes, of what was removed with what is shown,
+    two standard errors nearer to zero; None where there is a lung only."""
 
     spot: Spot
     weakened: float | None
-    invented: float
+    invented: float | None
 
 
 def structure_removed(
     before: Array, after: Array, *, spacing_mm: tuple[float, ...], modality: str, padding: Mask | None = None
 ) -> Structure | None:
-    """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue."""
+    """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue, and lung."""
     pixel = float(max(spacing_mm[:2]))
     first, second = _slices_first(before), _slices_first(after)
     gaps = None if padding is None else _slices_first(padding)
     tissue = _tissue(first, modality, gaps)
     if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
         second = np.where(_with_holes(tissue), second, first)
-    everywhere = _flat_tissue(first, tissue, pixel, modality, gaps)
-    if np.count_nonzero(everywhere) < FEWEST_VOXELS:
+    flat, lung = _flat_tissue(first, tissue, pixel, modality, gaps), _lung(first, second, pixel, modality, gaps)
+    fields = [field for field in (flat, lung) if np.count_nonzero(field) >= FEWEST_VOXELS]
+    if not fields:
         return None
-    box = _around(everywhere, margin=round(DIAMETERS_MM[-1] / pixel))
-    flat = everywhere[box]
+    box = _around(np.logical_or.reduce(fields), margin=round(DIAMETERS_MM[-1] / pixel))
     removed = np.where(np.isfinite(first[box]), first[box] - second[box], 0).astype(np.float32)
     sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
     bands = _spots(removed, sigmas)
-    around = AROUND_MM / pixel
-    share = np.maximum(_smoothed(flat.astype(np.float32), around), 1e-3)
-    found = [
-        _strongest(
-            spots, flat, share, around=around, diameter_mm=diameter, answer=_answer_to_disc(diameter / 2 / pixel, sigma)
-        )
-        for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True)
-    ]
-    some = spread_slices((*flat.shape[1:], len(flat)))  # for likeness; spots are sought in all slices
-    shown = _spots(np.nan_to_num(second[box][some]), sigmas)
-    made_up = [
-        _correlation(one[some], other, flat[some], sigma)
-        for one, other, sigma in zip(bands, shown, sigmas, strict=True)
-    ]
-    fine, coarser = _spots(np.nan_to_num(first[box][some]), sigmas[:2])
+    found = [_strongest(bands, sigmas, field[box], pixel) for field in fields]
+    if fields[-1] is lung:
+        found[-1] = replace(found[-1], strength=found[-1].strength / LUNG_SPREAD)
     strongest = max(found, key=lambda spot: abs(spot.strength))
     i, j, k = strongest.place
+    spot = replace(strongest, place=(i + box[1].start, j + box[2].start, k))
+    if fields[0] is lung:
+        return Structure(spot=spot, weakened=None, invented=None)
+    some = spread_slices((*removed.shape[1:], len(removed)))  # for likeness; spots are sought in all slices
+    bands, flat = [band[some] for band in bands], flat[box][some]
+    shown = _spots(np.nan_to_num(second[box][some]), sigmas)
+    made_up = [_correlation(one, other, flat, sigma) for one, other, sigma in zip(bands, shown, sigmas, strict=True)]
+    fine, coarser = _spots(np.nan_to_num(first[box][some]), sigmas[:2])
     return Structure(
-        spot=replace(strongest, place=(i + box[1].start, j + box[2].start, k)),
-        weakened=_share_removed(bands[0][some], fine, coarser, flat[some], side=max(8, round(BLOCK_MM / pixel))),
+        spot=spot,
+        weakened=_share_removed(bands[0], fine, coarser, flat, side=max(8, round(BLOCK_MM / pixel))),
         invented=min(0.0, *(one + 2 * error for one, error in made_up)),
     )
 
@@ -184,11 +184,25 @@ def _flat_tissue(before: Array, tissue: Mask, pixel_mm: float, modality: str, pa
     if modality == "MR" and tissue.any():
         smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
         typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
-        tissue &= smooth <= BRIGHT * typical
-    if padding is not None:
-        tissue &= ~padding
+        zero = min(0.0, float(smooth.min()))  # of a scan of which somebody took the mean
+        tissue &= smooth - zero <= BRIGHT * (typical - zero)
+    return _away_from_edges(tissue, pixel_mm, padding)
+
+
+def _lung(before: Array, after: Array, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
+    """Lung before or after, away from its edges and vessels: where a nodule was taken out there is lung after, and
+    where one was made up there was lung before."""
+    found = np.zeros(before.shape, bool)
+    for scan in (before, after) if modality == "CT" else ():
+        smooth = ndimage.uniform_filter(np.nan_to_num(scan), (1, 5, 5))
+        found |= _away_from_edges((smooth > LUNG_HU[0]) & (smooth < LUNG_HU[1]), pixel_mm, padding)
+    return found
+
+
+def _away_from_edges(tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:
+    inside = tissue if padding is None else tissue & ~padding
     side = 2 * round(AWAY_FROM_EDGES_MM / pixel_mm) + 1
-    return np.asarray(ndimage.minimum_filter(tissue, (1, side, side), mode="constant"))
+    return np.asarray(ndimage.minimum_filter(inside, (1, side, side), mode="constant"))
 
 
 def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
@@ -200,8 +214,20 @@ def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
     return box[0], box[1], box[2]
 
 
-def _strongest(spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float) -> Spot:
-    """Of one size. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of 1."""
+def _strongest(bands: Sequence[Array], sigmas: Sequence[float], flat: Mask, pixel_mm: float) -> Spot:
+    """Of all sizes."""
+    around = AROUND_MM / pixel_mm
+    share = np.maximum(_smoothed(flat.astype(np.float32), around), 1e-3)
+    found = []
+    for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True):
+        answer = _answer_to_disc(diameter / 2 / pixel_mm, sigma)
+        found.append(_of_one_size(spots, flat, share, around=around, diameter_mm=diameter, answer=answer))
+    return max(found, key=lambda spot: abs(spot.strength))
+
+
+def _of_one_size(spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float) -> Spot:
+    """The strongest. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of
+    1."""
     size = np.abs(spots) * flat
     typical = float(np.median(size[flat][:: max(1, np.count_nonzero(flat) // 100_000)]))
     # A few strong spots may not raise their own yardstick; where nothing was removed, there is none to speak of.

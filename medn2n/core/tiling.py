@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Network = Callable[[FloatArray], FloatArray]
+# Voxels around a tile, by dimensions: at least the receptive radius of the U-Net (158 pixels with five levels in 2D, 38
+# with three in 3D) and of every NAFNet that may be built.
+HALO = {2: 160, 3: 48}
 
 
 def pad_to_multiple(batch: FloatArray, multiple: int) -> FloatArray:

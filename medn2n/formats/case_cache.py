@@ -28,11 +28,11 @@ from medn2n.core.cases import Case
 from medn2n.core.placement import Placement
 from medn2n.errors import InputError, TryLater
 
-SCHEMA = "medn2n.cases/2"  # another layout, or other numbers in it, gets another number: old files are then not found
+SCHEMA = "medn2n.cases/3"  # another layout, or other numbers in it, gets another number: old files are then not found
 _DTYPES = {"F32": np.float32, "F64": np.float64}
 _LONGEST_HEADER = 100_000_000  # as safetensors has it
-_SLICE_FIRST = {"image": (0, 3, 1, 2), "truth": (0, 3, 1, 2), "tissue": (2, 0, 1)}
-_SLICE_LAST = {"image": (0, 2, 3, 1), "truth": (0, 2, 3, 1), "tissue": (1, 2, 0)}
+_SLICE_FIRST = {"image": (0, 3, 1, 2), "truth": (0, 3, 1, 2), "tissue": (2, 0, 1), "level": (0, 3, 1, 2)}
+_SLICE_LAST = {"image": (0, 2, 3, 1), "truth": (0, 2, 3, 1), "tissue": (1, 2, 0), "level": (0, 2, 3, 1)}
 
 
 def write_cases(cases: Sequence[Case], path: Path) -> None:
@@ -85,12 +85,13 @@ def read_cases(path: Path) -> list[Case]:
                 tissue=volumes.get("tissue"),
                 slices=None if described["slices"] is None else tuple(described["slices"]),
                 noise=torch.from_numpy(mine["noise"]) if "noise" in mine else None,
+                level=volumes.get("level"),
             )
         )
     return cases
 
 
-_PARTS = ("image", "truth", "tissue", "noise", "index_maps", "levels")
+_PARTS = ("image", "truth", "tissue", "level", "noise", "index_maps", "levels")
 
 
 def read_extra(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from medn2n.core.display import SlicePair
 from medn2n.core.evaluation import SingleScanFigures
 from medn2n.core.gates import Gate
 from medn2n.core.scores import Curve
+from medn2n.formats.gate_words import not_measured, verdict
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Block, Chip, Column, Curves, Measured, Section, Table, Text, Viewer
 from medn2n.formats.page_parts import figure_text
@@ -69,6 +70,9 @@ def _summary(entries: Sequence[DenoisedSeries]) -> list[str]:
     shifts = [abs(entry.figures.mean_shift) for entry in entries if entry.figures and entry.unit == "HU"]
     if shifts:
         lines.append(f"Mean CT numbers in the body moved by {figure_text(max(shifts), 2)} HU at most.")
+    judged = [entry.gates for entry in entries if entry.gates]
+    if still_open := not_measured(judged, what="series"):
+        lines.append(still_open)
     review = counts["review"]
     if review:
         lines.append(f"{review} series must be looked at before anybody uses them: see the reason in the table.")
@@ -79,6 +83,7 @@ def _overview(entries: Sequence[DenoisedSeries]) -> Table:
     columns = (
         Column(name="Series"),
         Column(name="Status"),
+        Column(name="Limits"),
         Column(name="Model"),
         Column(name="Noise before"),
         Column(name="Noise after"),
@@ -91,6 +96,7 @@ def _overview(entries: Sequence[DenoisedSeries]) -> Table:
         (
             entry.id,
             entry.status,
+            verdict([entry.gates]) if entry.gates else None,
             entry.model or "–",
             entry.figures.noise_before if entry.figures else None,
             entry.figures.noise_after if entry.figures else None,

@@ -20,6 +20,8 @@ from medn2n.formats.reference import ScanReference
 MOST_REPEATS = 20
 MOST_VOXELS = 40_000_000  # of all repeats beyond the third: phantoms are small, and need many
 COPY_REACH_MM = 0.01  # how far a copy's geometry may differ: headers round
+COPY_ROUNDING = 1e-3  # how far its padding may, of the scan's largest number: another scaling rounds
+SMOOTHED = 0.1  # share of the padding that a filter may reach into from the scan's edge
 
 
 class Load(Protocol):
@@ -119,37 +121,53 @@ def _parts(reference: str) -> tuple[str, ...]:
 
 def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Volume], Volume]:
     """A method that somebody ran elsewhere: asked for one of the case's scans, it answers with the scan's copy, in the
-    intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape, in geometry, or without a
-    number where the scan has one) for one that cannot be held against its scan.
+    intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape, in geometry, in its padding,
+    or without a number where the scan has one) for one that cannot be held against its scan.
     """
 
     def answer(scan: Volume) -> Volume:
         n = case.group.unmoved[next(place for place, one in enumerate(case.scans) if one is scan)]
+        where = f"Group {case.group.group}, scan {n + 1}"
         reference = copies.reference(case.group.image[n])
         try:
             copy = load(reference, root=copies.folder, modality=case.group.modality)
         except InputError as error:
-            raise InputError(
-                "COPY_MISSING",
-                f"Group {case.group.group}, scan {n + 1}: its copy cannot be read ({error.code}). {error}",
-            ) from None
-        if copy.voxels.shape != scan.voxels.shape or not np.allclose(copy.affine, scan.affine, atol=COPY_REACH_MM):
-            raise InputError(
-                "COPY_DIFFERS",
-                f"Group {case.group.group}, scan {n + 1}: expected a copy of {scan.voxels.shape} voxels in the same "
-                f"place, found {copy.voxels.shape}"
-                f"{'' if copy.voxels.shape != scan.voxels.shape else ' elsewhere or of another spacing'}.",
-            )
-        lost = int(np.count_nonzero(~np.isfinite(copy.voxels) & np.isfinite(scan.voxels)))
-        if lost:
-            raise InputError(
-                "COPY_DIFFERS",
-                f"Group {case.group.group}, scan {n + 1}: expected a copy with a number in every voxel where the scan "
-                f"has one, found {lost} without (NaN). Write the scan's own values there.",
-            )
-        return scan.with_voxels(_matched(case.group, n, copy).voxels)
+            raise InputError("COPY_MISSING", f"{where}: its copy cannot be read ({error.code}). {error}") from None
+        if copy.voxels.shape == scan.voxels.shape:
+            copy = _matched(case.group, n, copy)
+        differs = _difference(scan, copy)
+        if differs:
+            raise InputError("COPY_DIFFERS", f"{where}: expected a copy {differs}.")
+        return scan.with_voxels(copy.voxels)
 
     return answer
+
+
+def _difference(scan: Volume, copy: Volume) -> str:
+    """What a copy should be and is not, "" where it can be held against its scan. Padding is no measurement: who
+    rewrites it makes one up, so that the copy holds there what the scan does (`denoise` leaves it as it is)."""
+    shape = scan.voxels.shape
+    if copy.voxels.shape != shape:
+        return f"of {shape} voxels in the same place, found {copy.voxels.shape}"
+    if not np.allclose(copy.affine, scan.affine, atol=COPY_REACH_MM):
+        return f"of {shape} voxels in the same place, found {shape} elsewhere or of another spacing"
+    lost = int(np.count_nonzero(~np.isfinite(copy.voxels) & np.isfinite(scan.voxels)))
+    if lost:
+        return (
+            f"with a number in every voxel where the scan has one, found {lost} without (NaN). Write the scan's own "
+            "values there"
+        )
+    if scan.padding is None or not scan.padding.any():
+        return ""
+    before, after = scan.voxels[scan.padding], copy.voxels[scan.padding]
+    reach = COPY_ROUNDING * float(np.abs(scan.voxels[np.isfinite(scan.voxels)]).max(initial=0.0))
+    moved = ~np.isclose(after, before, rtol=0.0, atol=reach, equal_nan=True)
+    if moved.mean() <= SMOOTHED:
+        return ""
+    return (
+        f"that leaves the scan's padding as it is, found {np.count_nonzero(moved)} of its {moved.size} voxels changed "
+        f"({before[moved][0]:g} to {after[moved][0]:g} in the first). Write the scan's own values there"
+    )
 
 
 def with_copies(case: Case, copies: Callable[[Volume], Volume]) -> Case:

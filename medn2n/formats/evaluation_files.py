@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         "split": result.split,
         "seed": result.seed,
         "models": result.models,
-        "refused": result.refused,
+        "refused": [asdict(one) for one in result.refused],
         "tuning": tuning,
         "left_out": result.left_out,
         "summary": summaries,

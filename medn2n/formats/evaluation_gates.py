@@ -8,12 +8,13 @@ from medn2n.core.error_gate import ERROR_GATES
 from medn2n.core.gates import GATES, TRIAL_GATES, Gate, failed
 from medn2n.core.scores import NOISY, Evaluation, Score
 from medn2n.formats.evaluation_tables import label
-from medn2n.formats.page_blocks import Cell, Chip, Column, Section, Table, Text
+from medn2n.formats.gate_words import not_measured, verdict
+from medn2n.formats.page_blocks import Cell, Column, Section, Table, Text
 
 _HEADINGS = {
-    "numbers": "CT numbers or signal", "sharpness": "Sharpness", "spots": "Spots", "weakening": "Weakening",
-    "invention": "Invention", "noise": "Noise", "lesions": "Lesions", "detectability": "Detectability",
-    "error": "Error", "anatomy": "Anatomy",
+    "numbers": "CT numbers or signal", "sharpness": "Sharpness", "position": "Position", "spots": "Spots",
+    "weakening": "Weakening", "invention": "Invention", "noise": "Noise", "lesions": "Lesions",
+    "detectability": "Detectability", "error": "Error", "anatomy": "Anatomy",
 }  # fmt: skip
 _SHOWN = (*GATES, *TRIAL_GATES, *ERROR_GATES)
 
@@ -38,11 +39,12 @@ def gates_section(result: Evaluation) -> Section | None:
     )
     meaning = (
         "Limits on what denoising may do to one scan, each but the last two measured on the scan itself: the means of "
-        "even tissue, the blur of edges, spots in what was removed (a lesion that went or came), fine structure that "
-        "went with the noise or that the scan does not hold, the noise that is left, lesions put in, how well a faint "
-        "disc is found, and, where a truth or repeats tell it, the error that is left and what was removed from two "
-        "repeats alike. The limits were chosen from faults of known size (medn2n/docs/gates.md); what could not be "
-        "measured in a scan is no failure."
+        "even tissue, the blur of edges, how far they moved, spots in what was removed (a lesion that went or came), "
+        "fine structure that went with the noise or that the scan does not hold, the noise that is left, lesions put "
+        "in, how well a faint disc is found, and, where a truth or repeats tell it, the error that is left and what "
+        "was removed from two repeats alike. The limits were chosen from faults of known size "
+        "(medn2n/docs/gates.md); what could not be measured in a scan is no failure, and no pass: where CT numbers or "
+        "signal, sharpness or spots are open, the verdict is partly measured."
     )
     table = Table(columns=columns, rows=rows, caption="Scans in which each limit held.")
     return Section(title="Do the limits hold?", blocks=(Text(paragraphs=(meaning,)), table, *details))
@@ -54,26 +56,25 @@ def gates_sentence(result: Evaluation, method: str) -> str:
     if not scores:
         return ""
     bad = [score for score in scores if failed(score.gates)]
-    if not bad:
-        judged = sum(gate.passed is not None for score in scores for gate in score.gates)
-        if not judged:
-            return f"{label(method)}: nothing that is limited could be measured."
-        every = sum(len(score.gates) for score in scores)
-        told = f"the limits that could be measured hold ({judged} of {every})"
-        of_all = "all limits hold" if judged == every else told
-        return f"{label(method)}: {of_all} in {len(scores)} scan{'' if len(scores) == 1 else 's'}."
-    names = dict.fromkeys(_HEADINGS[gate.name].lower() for score in bad for gate in failed(score.gates))
-    return f"{label(method)}: limits failed in {len(bad)} of {len(scores)} scans ({', '.join(names)})."
+    gates = [gate for score in scores for gate in score.gates]
+    where = f"in {len(scores)} scan{'' if len(scores) == 1 else 's'}"
+    judged = sum(gate.passed is not None for gate in gates)
+    if bad:
+        names = dict.fromkeys(_HEADINGS[gate.name].lower() for score in bad for gate in failed(score.gates))
+        words = f"limits failed in {len(bad)} of {len(scores)} scans ({', '.join(names)})."
+    elif not judged:
+        words = "nothing that is limited could be measured."
+    elif judged < len(gates):
+        words = f"no limit that was measured failed {where} ({judged} of {len(gates)} were measured)."
+    else:
+        words = f"all limits hold {where}."
+    return f"{label(method)}: {words} {not_measured([score.gates for score in scores])}".strip()
 
 
 def _row(method: str, scores: Sequence[Score]) -> tuple[Cell, ...]:
-    bad = sum(bool(failed(score.gates)) for score in scores)
-    measured = any(gate.passed is not None for score in scores for gate in score.gates)
-    passed = Chip(text="passed", tone="good") if measured else Chip(text="not measured", tone="check")
-    verdict = Chip(text="failed", tone="bad") if bad else passed
     return (
         label(method),
-        verdict,
+        verdict([score.gates for score in scores]),
         *(_held([_gate(score, name) for score in scores]) for name in _SHOWN),
     )
 

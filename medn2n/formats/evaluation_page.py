@@ -1,5 +1,4 @@
-"""The page of `medn2n evaluate`: plain words, one table and one chart a question, pictures, method,
-limits."""
+"""The page of `medn2n evaluate`: plain words, one table and one chart a question, pictures, method, limits."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from medn2n.core.display import SOFT_TISSUE_HU, SlicePair
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
-from medn2n.formats.evaluation_physics import physics_sections, physics_sentence
+from medn2n.formats.evaluation_physics import physics_sections
 from medn2n.formats.evaluation_tables import (
     BODY_MEANING,
     body_section,
@@ -20,7 +19,10 @@ from medn2n.formats.evaluation_tables import (
     each_scan,
     label,
     measured,
+    unranked,
 )
+from medn2n.formats.evaluation_words import physics_sentence
+from medn2n.formats.gate_words import measured_in
 from medn2n.formats.page import write_page
 from medn2n.formats.page_blocks import Bars, Better, Cell, Column, Section, Table, Text, Viewer
 from medn2n.formats.page_parts import figure_text
@@ -98,8 +100,7 @@ def write_evaluation_page(path: Path, result: Evaluation, examples: Sequence[Exa
     summary = [_sentence(result, modality, question) for modality, question in kinds]
     summary += [physics_sentence(result, one) for one in result.summaries if one.method in result.models]
     summary += [line for line in (gates_sentence(result, model) for model in result.models) if line]
-    if result.refused:
-        summary.append(f"{len(result.refused)} of the groups could not be judged: {' '.join(result.refused)}")
+    summary += _refusals(result)
     if result.split == "training":
         summary.append("These scans are the manifest's training split: a model that learned from them looks too good.")
     return write_page(
@@ -129,7 +130,7 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
     noisy = next(one for one in rows if one.method == NOISY)
     scans = f"{noisy.groups} scan{_s(noisy.groups)}"
     where = f"{modality}, {_TITLES[question].lower()} ({scans}): "
-    parts = [f"{label(one.method)} {_words(one, key)}" for one in (*model, *classical)]
+    parts = [f"{label(one.method)} {_words(one, key)}{_told_of(result, one, key)}" for one in (*model, *classical)]
     if question == "truth":
         parts.append(f"the noisy scan itself {_words(noisy, key)}")
     nothing = "no noise could be measured" if len(rows) > 1 else "nothing but the noisy scan was judged"
@@ -137,27 +138,44 @@ def _sentence(result: Evaluation, modality: str, question: Question) -> str:
 
 
 def _ranked(rows: list[Summary], key: str, higher: bool) -> list[Summary]:
-    """Best first, of those that have the figure."""
-    return sorted((one for one in rows if key in one.figures), key=lambda one: one.figures[key], reverse=higher)
+    """Best first, of those that have the figure; those that were judged on fewer scans after the others."""
+    having = [one for one in rows if key in one.figures]
+    return sorted(having, key=lambda one: (one.groups, one.figures[key] * (1 if higher else -1)), reverse=True)
+
+
+def _told_of(result: Evaluation, one: Summary, key: str) -> str:
+    """In how many of the scans the method has this figure, where not in all."""
+    rows = _picked(result, one.modality, one.question)
+    having = sum(
+        key in score.figures
+        for score in result.scores
+        if (score.modality, score.question, score.method) == (one.modality, one.question, one.method)
+    )
+    return measured_in(having, max(row.groups for row in rows))
+
+
+def _refusals(result: Evaluation) -> list[str]:
+    """What could not be judged: groups in one line, then each method that was refused on others."""
+    whole = [one.reason for one in result.refused if not one.method]
+    lines = [f"{len(whole)} of the groups could not be judged: {' '.join(whole)}"] if whole else []
+    scans = len({score.group for score in result.scores})
+    for method in dict.fromkeys(one.method for one in result.refused if one.method):
+        reasons = [one.reason for one in result.refused if one.method == method]
+        lines.append(f"{label(method)} was refused on {len(reasons)} of {scans} scans: {' '.join(reasons)}")
+    return lines
 
 
 def _words(one: Summary, key: str) -> str:
     value = one.figures[key]
     if key == "psnr_db":
         return f"reaches {figure_text(value, 1)} dB" + (f" ({WINDOW})" if one.modality == "CT" else "")
-    if key == "share":
-        return f"leaves {figure_text(100 * value, 0)} % of the error"
-    return f"leaves {figure_text(100 * value, 0)} % of the noise"
+    return f"leaves {figure_text(100 * value, 0)} % of the {'error' if key == 'share' else 'noise'}"
 
 
 def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
-    heading = next(
-        column.name
-        for column, (figure, *_) in zip(_columns(question, modality), _COLUMNS[question], strict=True)
-        if figure == key
-    )
+    heading = _columns(question, modality)[[figure for figure, *_ in _COLUMNS[question]].index(key)].name
     chart = Bars(
         items=tuple((label(one.method), measured(one, key)) for one in rows if key in one.figures),
         unit="dB" if key == "psnr_db" else "",
@@ -186,9 +204,10 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
         Column(name="s / scan"),
         Column(name="MB / scan", digits=0),
     )
+    scans, people = rows[0].groups, rows[0].subjects
     cells = tuple(
         (
-            label(one.method),
+            label(one.method) + (f" ({one.groups} of {scans} scans)" if one.groups < scans else ""),
             *(_cell(one, name) for name, *_ in _COLUMNS[question]),
             one.worst.get(key) if one.groups > 1 else None,
             one.seconds if one.method != NOISY else None,
@@ -196,11 +215,9 @@ def _table(rows: list[Summary], modality: str, question: Question) -> Table:
         )
         for one in rows
     )
-    scans, people = rows[0].groups, rows[0].subjects
     caption = f"Mean over {scans} scan{_s(scans)} of {people} subject{_s(people)}"
     caption += ", with 95 % intervals over subjects." if rows[0].intervals and people > 2 else "."
-    noisy = frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
-    return Table(columns=columns, rows=cells, caption=caption, unranked=noisy)
+    return Table(columns=columns, rows=cells, caption=caption, unranked=unranked(rows))
 
 
 def _s(number: int) -> str:

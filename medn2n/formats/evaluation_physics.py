@@ -1,7 +1,7 @@
 """The part of an evaluation's page that a medical physicist reads first: lesions, detectability, grain, repeats.
 
-One section a question, a figure in each, and the sentence on top that says the same in plain words. The figures are
-defined in `core.quality`; medn2n/docs/evaluation.md explains them.
+One section a question, a figure in each; `formats.evaluation_words` says the same in plain words on top. The figures
+are defined in `core.quality`; medn2n/docs/evaluation.md explains them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from medn2n.core.display import SlicePair
 from medn2n.core.lesion_trial import ROSE
 from medn2n.core.scores import NOISY, Evaluation, Question, Score, Summary
-from medn2n.formats.evaluation_tables import label, measured
+from medn2n.formats.evaluation_tables import label, measured, unranked
 from medn2n.formats.page_blocks import (
     Bars,
     Better,
@@ -28,7 +28,6 @@ from medn2n.formats.page_blocks import (
     Table,
     Text,
 )
-from medn2n.formats.page_parts import figure_text
 
 if TYPE_CHECKING:
     from medn2n.formats.evaluation_page import Example
@@ -203,7 +202,7 @@ def _table(rows: Sequence[Summary], columns: Columns, modality: str) -> Table | 
     cells: tuple[tuple[Cell, ...], ...] = tuple(
         (label(one.method), *(measured(one, key) if key in one.figures else None for key, *_ in having)) for one in rows
     )
-    return Table(columns=(Column(name="Method"), *heads), rows=cells)
+    return Table(columns=(Column(name="Method"), *heads), rows=cells, unranked=unranked(rows))
 
 
 def _bars(rows: Sequence[Summary], key: str, digits: int, caption: str) -> tuple[Bars, ...]:
@@ -220,71 +219,3 @@ def _curves(
         return ()
     chosen = of_scan[-(MOST_CURVES - 1) :]
     return ((name, *of_scan[0].curves[first]), *((label(one.method), *one.curves[key]) for one in chosen))
-
-
-def physics_sentence(result: Evaluation, one: Summary) -> str:
-    """Plain words for the top of the page about one method: noise, numbers, edges, lesions, detection."""
-    scores = [
-        score
-        for score in result.scores
-        if (score.modality, score.question, score.method) == (one.modality, one.question, one.method)
-    ]
-    parts = [_noise(one), _numbers(one), _edges(scores), _lesion_words(one, scores), _detection_words(one)]
-    where = place(result, one.modality, one.question)
-    return f"{label(one.method)}, {where}: " + "; ".join(part for part in parts if part) + "."
-
-
-def _noise(one: Summary) -> str:
-    if "noise_left" not in one.figures:
-        return "noise not measured"
-    down, interval = 100 * (1 - one.figures["noise_left"]), one.intervals.get("noise_left")
-    between = ""
-    if interval:
-        low, high = (figure_text(100 * (1 - edge), 0) for edge in reversed(interval))
-        between = f" [{low}, {high}]"
-    return f"noise down {figure_text(down, 0)} %{between}"
-
-
-def _numbers(one: Summary) -> str:
-    if one.modality == "CT":
-        soft = [
-            abs(one.worst[key])
-            for region in ("fat", "soft tissue")
-            if (key := f"ct_number_shift/{region}") in one.worst
-        ]
-        return f"CT numbers of fat and soft tissue within {max(soft):.1f} HU" if soft else ""
-    kept = [
-        abs(value - 1)
-        for key, value in one.worst.items()
-        if key.startswith("signal_share/") and not key.endswith("background")
-    ]
-    return f"signal within {100 * max(kept):.1f} %" if kept else ""
-
-
-def _edges(scores: Sequence[Score]) -> str:
-    """By the gate, which knows what is chance."""
-    found = [gate for score in scores for gate in score.gates if gate.name == "sharpness" and gate.passed is not None]
-    if not found:
-        return ""
-    worst = max(found, key=lambda gate: gate.excess)
-    if worst.passed:
-        return "edges as sharp as before, within the limit"
-    return f"edges {'softer' if (worst.value or 0.0) > 0 else 'harder'} than the limit allows"
-
-
-def _lesion_words(one: Summary, scores: Sequence[Score]) -> str:
-    if "lesion_contrast" not in one.figures:
-        return ""
-    counts = [(score.figures["lesion_count"], score.figures.get("lesion_vanished", 0.0)) for score in scores
-              if "lesion_count" in score.figures]  # fmt: skip
-    total, lost = sum(count for count, _ in counts), sum(count * share for count, share in counts)
-    words = f"lesions that noise cannot hide keep {100 * one.figures['lesion_contrast']:.0f} % of their contrast, "
-    words += f"{lost:.0f} of {total:.0f} vanished"
-    faint = one.figures.get("lesion_contrast/faint")
-    return words + (f" (fainter ones keep {100 * faint:.0f} %)" if faint is not None else "")
-
-
-def _detection_words(one: Summary) -> str:
-    if "auc_after" not in one.figures:
-        return ""
-    return f"detectability {one.figures['auc_before']:.2f} \N{RIGHTWARDS ARROW} {one.figures['auc_after']:.2f}"

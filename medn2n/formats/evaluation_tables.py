@@ -18,8 +18,8 @@ HEADINGS = {
     "body_rmse_true": "RMSE (body), true", "body_rmse_estimated": "RMSE (body), estimated from repeats",
     "share_true": "Error left, true", "share": "Error left, estimated from repeats",
     "noise_before": "Noise before", "noise_after": "Noise after", "noise_left": "Noise left",
-    "mean_shift": "Shift of mean", "edge_blur": "Blur of edges (pixel²)", "spot": "Strongest spot (σ)",
-    "weakened": "Weakened", "invented": "Made up",
+    "mean_shift": "Shift of mean", "edge_blur": "Blur of edges (pixel²)", "edges_moved": "Edges moved (pixels)",
+    "spot": "Strongest spot (σ)", "weakened": "Weakened", "invented": "Made up",
 }  # fmt: skip
 # (figure, heading, decimals, which end is better); all in HU.
 _FIGURES: tuple[tuple[str, str, int, Better], ...] = (
@@ -155,7 +155,7 @@ def _table(
         ),
         rows=cells,
         caption=title + ".",
-        unranked=_noisy(rows),
+        unranked=unranked(rows),
     )
 
 
@@ -181,12 +181,14 @@ def _numbers_table(rows: Sequence[Summary], modality: str) -> Section | None:
         "away from edges: near 1 where a filter keeps it."
     )
     title = "CT: CT numbers kept" if modality == "CT" else f"{modality}: signal kept"
-    table = Table(columns=tuple(columns), rows=cells, unranked=_noisy(rows))
+    table = Table(columns=tuple(columns), rows=cells, unranked=unranked(rows))
     return Section(title=title, blocks=(Text(paragraphs=(what,)), table))
 
 
-def _noisy(rows: Sequence[Summary]) -> frozenset[int]:
-    return frozenset(number for number, one in enumerate(rows) if one.method == NOISY)
+def unranked(rows: Sequence[Summary]) -> frozenset[int]:
+    """The rows that are never the best: the noisy scan, and a method that was judged on fewer scans than others."""
+    most = max((one.groups for one in rows), default=0)
+    return frozenset(number for number, one in enumerate(rows) if one.method == NOISY or one.groups < most)
 
 
 def each_patient(result: Evaluation) -> Section | None:

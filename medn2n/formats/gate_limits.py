@@ -21,6 +21,7 @@ class _File(BaseModel):
     ct_number_hu: dict[Region, Positive | None] = Field(default_factory=dict)
     signal_share: float = Field(default=Limits().signal_share, gt=0)
     blur: float = Field(default=Limits().blur, gt=0)
+    moved: float = Field(default=Limits().moved, gt=0)
     spot: float = Field(default=Limits().spot, gt=0)
     weakened: float = Field(default=Limits().weakened, gt=0)
     invented: float = Field(default=Limits().invented, gt=0)

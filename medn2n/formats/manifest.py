@@ -84,21 +84,27 @@ def corrections(matches: Iterable[Match]) -> list[Correction]:
 
 class Acquisition(_Strict):
     """How the scans of a group were acquired, as far as it decides what a model may be used on: edge of a pixel, step
-    from slice to slice, and what the header says of kernel and field strength ("" and None where it says nothing)."""
+    from slice to slice, and what the header says of kernel, field strength and the thickness of a slice ("" and None
+    where it says nothing)."""
 
     pixel_mm: float
     slice_mm: float
     kernel: str = ""
     field_t: float | None = None
+    thickness_mm: float | None = None
 
 
 def acquisition_of(series: Series) -> Acquisition:
     """From the series' grid and header."""
-    field, kernel = series.acquisition.get("field_t"), series.acquisition.get("kernel")
     i, j, k = series.geometry.spacing_mm
+
+    def number(key: str) -> float | None:
+        value = series.acquisition.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
     return Acquisition(
-        pixel_mm=round(max(i, j), 4), slice_mm=round(k, 4), kernel=str(kernel or ""),
-        field_t=float(field) if isinstance(field, int | float) else None,
+        pixel_mm=round(max(i, j), 4), slice_mm=round(k, 4), kernel=str(series.acquisition.get("kernel") or ""),
+        field_t=number("field_t"), thickness_mm=number("thickness_mm"),
     )  # fmt: skip
 
 

@@ -106,6 +106,7 @@ def decoding(recipe: Recipe) -> dict[str, Any]:
         "dims": recipe.network.dims,
         "sees slices": alone and recipe.network.neighbours > 0,  # asks more of a scan's noise
         "aligned": recipe.align != "off",
+        "targets": recipe.targets if "repeats" in recipe.pairs else None,  # clean ones bring a truth
     }
 
 

@@ -28,7 +28,7 @@ from medn2n.core.alignment import Rigid
 from medn2n.core.case_scaling import repeats_scale, scaled_case
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.intensity import IntensityScale
-from medn2n.core.noise_texture import noise_kernel, unfit_because
+from medn2n.core.noise_texture import noise_kernel, noise_level, unfit_because
 from medn2n.core.objectives import learns_for
 from medn2n.core.placement import Placement, through_plane_slices
 from medn2n.core.second_views import SINGLE_VIEWS
@@ -89,7 +89,10 @@ def fill_cache(
 
     def split(groups: Sequence[Group]) -> tuple[Path, ...]:
         return tuple(
-            cached(_content(group, root), partial(load_cases, [group], root, recipe, quieten=quieten, device=device))
+            cached(
+                _content(group, root, recipe),
+                partial(load_cases, [group], root, recipe, quieten=quieten, device=device),
+            )
             for group in groups
             if group.modality == recipe.modality
         )
@@ -97,6 +100,8 @@ def fill_cache(
     for group in (*manifest.training, *manifest.validation):
         if group.modality == recipe.modality:
             check_objective(group, recipe)
+    if "repeats" in recipe.pairs:
+        _say_verdicts([group for group in (*manifest.training, *manifest.validation) if _are_repeats(group, recipe)])
     files = split(manifest.training), split(manifest.validation)
     digital: tuple[Path, ...] = ()
     if "simulate" in recipe.pairs:
@@ -104,8 +109,9 @@ def fill_cache(
     return CacheFiles(training=files[0], validation=files[1], digital=digital)
 
 
-def _content(group: Group, root: Path) -> dict[str, Any]:
+def _content(group: Group, root: Path, recipe: Recipe) -> dict[str, Any]:
     """What a group's cases follow from, whatever its files are called."""
+    truth = _truth(group, root, recipe)
     references = [ScanReference.parse(image) for image in group.image]
     return {
         "group": group.group,
@@ -113,7 +119,18 @@ def _content(group: Group, root: Path) -> dict[str, Any]:
         "volumes": [[reference.series, reference.part, reference.frame] for reference in references],
         "corrections": [correction.model_dump(mode="json") for correction in group.corrections],
         "verdict": group.check.verdict,
+        "truth": truth and file_sha256(root / ScanReference.parse(truth).path),
     }
+
+
+def _truth(group: Group, root: Path, recipe: Recipe) -> str | None:
+    """The reference of the truth that a recipe with clean targets wants of a group's repeats, None where there is none:
+    of repeats that moved, it is not known which one it lies under. InputError MISSING_FILE."""
+    if recipe.targets != "clean" or group.truth is None or group.corrections or not _has_repeats(group, recipe):
+        return None
+    if not (root / ScanReference.parse(group.truth).path).exists():
+        raise InputError("MISSING_FILE", f"Group {group.group}: its truth is not below the manifest's data root.")
+    return group.truth
 
 
 @cache
@@ -134,7 +151,8 @@ def load_cases(
     for group in groups:
         if group.modality != recipe.modality:
             continue
-        references = [str(root / reference) for reference in group.image]
+        truth_name = _truth(group, root, recipe)
+        references = [str(root / reference) for reference in (*group.image, *([truth_name] if truth_name else []))]
         data = load({"image": references if len(references) > 1 else references[0]})
         image = data["image"]
         if image.ndim != (4 if len(references) > 1 else 3):
@@ -142,9 +160,10 @@ def load_cases(
                 "NEEDS_A_FRAME", f"Group {group.group}: its scan is 4D; name one volume of it as FILE#frame=N."
             )
         voxels = np.asarray(image, np.float32).reshape(len(references), *image.shape[-3:])
+        voxels, truth = voxels[: len(group.image)], voxels[len(group.image) :] if truth_name else None
         affine = np.asarray(image.affine)
         if _has_repeats(group, recipe):
-            cases += _repeats(voxels, affine, group, recipe)
+            cases += _repeats(voxels, truth, affine, group, recipe)
         if recipe.pairs in SINGLE_VIEWS:
             cases += _single(voxels, affine, group, recipe)
         if "simulate" in recipe.pairs:
@@ -167,9 +186,27 @@ def check_objective(group: Group, recipe: Recipe) -> None:
         )
 
 
+def _are_repeats(group: Group, recipe: Recipe) -> bool:
+    return group.modality == recipe.modality and len(group.image) > 1
+
+
 def _has_repeats(group: Group, recipe: Recipe) -> bool:
     """That this recipe would train on."""
-    return "repeats" in recipe.pairs and len(group.image) > 1 and group.check.verdict != "unfit"
+    return "repeats" in recipe.pairs and _are_repeats(group, recipe) and group.check.verdict != "unfit"
+
+
+def _say_verdicts(repeats: Sequence[Group]) -> None:
+    """A line on the groups whose check found them unfit, and one on those whose independence it could not show."""
+    for verdict, fate in (
+        ("unfit", "left out"),
+        ("unproven", "trained on, and what noise their scans share will be kept as if it were anatomy"),
+    ):
+        found = [group for group in repeats if group.check.verdict == verdict]
+        if found:
+            logger.warning(
+                "%d of %d groups of repeats are %s, and %s. Group %s: %s",
+                len(found), len(repeats), verdict, fate, found[0].group, found[0].check.reason,
+            )  # fmt: skip
 
 
 def _single(
@@ -177,10 +214,13 @@ def _single(
 ) -> list[Case]:
     """The case of scans (R,I,J,K) that each serve alone; one each where noise is added, which is a scan's own.
     InputError NOISE_UNFIT where the noise of one is not what the strategy asks for."""
-    sees_slices = recipe.network.dims == 3 or recipe.network.neighbours > 0
+    asked: dict[str, Any] = {
+        "spacing_mm": float(np.linalg.norm(affine[:3, 2])),
+        "thickness_mm": group.acquisition and group.acquisition.thickness_mm,
+        "sees_slices": recipe.network.dims == 3 or recipe.network.neighbours > 0,
+    }
     for number, scan in enumerate(voxels, start=1):
-        spacing_mm = float(np.linalg.norm(affine[:3, 2]))
-        reason = unfit_because(scan, recipe.pairs, spacing_mm=spacing_mm, sees_slices=sees_slices)
+        reason = unfit_because(scan, recipe.pairs, **asked)
         if reason is not None:
             raise InputError("NOISE_UNFIT", f"Group {group.group}, scan {number} of {len(voxels)}: {reason}.")
     case = scaled_case(voxels, None, group.group, recipe)
@@ -188,17 +228,27 @@ def _single(
         return [case]
     scale = np.float32(repeats_scale(voxels, recipe).scale)
     return [
-        replace(case, image=case.image[n : n + 1], noise=torch.from_numpy(noise_kernel(scan) / scale))
+        replace(
+            case,
+            image=case.image[n : n + 1],
+            noise=torch.from_numpy(noise_kernel(scan) / scale),
+            level=torch.from_numpy(noise_level(scan)[None]),
+        )
         for n, scan in enumerate(voxels)
     ]
 
 
 def _repeats(
-    voxels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], group: Group, recipe: Recipe
+    voxels: npt.NDArray[np.float32],
+    truth: npt.NDArray[np.float32] | None,
+    affine: npt.NDArray[np.float64],
+    group: Group,
+    recipe: Recipe,
 ) -> list[Case]:
-    """The case of one group's repeats (R,I,J,K), with what its corrections say; none where fewer than two are left.
-    A 2D network's prediction can be moved in its plane only: for one, scans that moved through it are left out."""
-    case = scaled_case(voxels, None, group.group, recipe)
+    """The case of one group's repeats (R,I,J,K) and truth (1,I,J,K), with what its corrections say; none where fewer
+    than two are left. A 2D network's prediction can be moved in its plane only: for one, scans that moved through it
+    are left out."""
+    case = scaled_case(voxels, truth, group.group, recipe)
     if not group.corrections or recipe.align == "off":
         return [case]
     placement = _placement(group, affine, voxels.shape[1:], repeats_scale(voxels, recipe))

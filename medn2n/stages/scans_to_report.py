@@ -7,9 +7,7 @@ judged on where there are any.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,11 +19,11 @@ from medn2n.core.classical import Filter, filter_volume
 from medn2n.core.display import SlicePair, slice_pairs
 from medn2n.core.evaluation import figures_alone, figures_with_truth, truth_scale
 from medn2n.core.gates import Limits, gates
-from medn2n.core.packaged_filters import BASELINES
+from medn2n.core.packaged_filters import BASELINES, chosen_filters
 from medn2n.core.quality import Trials, quality, trials
 from medn2n.core.repeat_figures import figures_together
 from medn2n.core.scan_proof import scan_proof
-from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Score, Tuning, patient_means, summarise
+from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Refusal, Score, Tuning, patient_means, summarise
 from medn2n.core.tuning import tune, tuning_case
 from medn2n.core.volume import Volume
 from medn2n.engines.cost import measured
@@ -74,7 +72,7 @@ def evaluate(
     that are installed. limits: of the gates. UsageError for an unknown split, a baseline unknown or not installed, a
     name used twice, a manifest without scans.
     """
-    filters, left_out = _filters(baselines)
+    filters, left_out = chosen_filters(baselines)
     split = _checked(manifest, split, [*denoisers, *copies], filters)
     groups: list[Group] = getattr(manifest, split)
     kinds = sorted({group.modality for group in groups})
@@ -108,26 +106,6 @@ def denoise_report(entries: Sequence[DenoisedSeries], output: Path) -> Path:
     return path
 
 
-def _filters(names: Sequence[str]) -> tuple[list[Filter], tuple[str, ...]]:
-    """The filters of that name, and those of "all" that are left out because their package is not installed."""
-    everything = "all" in names
-    unknown = [name for name in names if name not in BASELINES and name != "all"]
-    if unknown:
-        raise UsageError(f"Unknown baseline {', '.join(unknown)}; known: all, {', '.join(BASELINES)}.")
-    wanted = list(BASELINES) if everything else list(dict.fromkeys(names))
-    missing = tuple(name for name in wanted if not _installed(BASELINES[name]))
-    refused = [name for name in missing if name in names]
-    if refused:
-        needed = ", ".join(f"{name} ({BASELINES[name].label}) needs the package {BASELINES[name].package}"
-                           for name in refused)  # fmt: skip
-        raise UsageError(f"Not installed: {needed}. Install it with: pip install 'medn2n[baselines]'")
-    return [BASELINES[name] for name in wanted if name not in missing], missing
-
-
-def _installed(filter_: Filter) -> bool:
-    return not filter_.package or importlib.util.find_spec(filter_.package) is not None
-
-
 def _checked(manifest: Manifest, split: str, names: Sequence[str], filters: Sequence[Filter]) -> str:
     """The split to judge: the one asked for, else the next that has scans."""
     reserved = {NOISY, *(one.name + ending for one in filters for ending in ("", TOGETHER))}
@@ -152,53 +130,65 @@ def _score_groups(
     load: Load,
     limits: Limits,
     progress: Callable[[str], None],
-) -> tuple[list[Score], list[Example], tuple[str, ...]]:
-    """Every method on every group, pictures of the first group of each modality and question, and why groups could not
-    be judged: one that cannot does not cost the others. methods: by modality."""
+) -> tuple[list[Score], list[Example], tuple[Refusal, ...]]:
+    """Every method on every group, its pictures on the first group of each modality and question, and what could not be
+    judged: a group or one method that cannot does not cost the others. methods: by modality. InputError where nothing
+    but the noisy scans was left of what was asked."""
     folders = {name: CopiesFolder.of(folder, groups) for name, folder in copies.items()}
     scores: list[Score] = []
-    examples: dict[tuple[str, Question], list[Example]] = {}
-    refused: list[InputError] = []
+    examples: dict[tuple[str, Question, str], Example] = {}
+    refused: list[Refusal] = []
     for number, group in enumerate(groups, start=1):
         try:
             case = load_case(group, root, load)
             made_elsewhere = {name: stored_copies(case, folder, load) for name, folder in folders.items()}
-            found, pictures = _score_case(case, methods[group.modality], made_elsewhere, limits)
+            found, pictures, not_judged = _score_case(case, methods[group.modality], made_elsewhere, limits)
         except InputError as error:
-            refused.append(error)
-            progress(f"Not judged, {number} of {len(groups)}: {error}")
+            refused.append(Refusal(group=group.group, method="", code=error.code, reason=str(error)))
+            progress(f"Not judged, {number} of {len(groups)}: {refused[-1].words}")
             continue
         scores += found
-        examples.setdefault((group.modality, case.question), pictures)
+        refused += not_judged
+        for one in pictures:
+            examples.setdefault((one.modality, one.question, one.method), one)
         progress(f"Evaluated {number} of {len(groups)}: {group.group} ({case.question})")
-    if not scores:
-        raise refused[0]
-    return scores, [one for pictures in examples.values() for one in pictures], tuple(map(str, refused))
+        for each in not_judged:
+            progress(f"Not judged, {number} of {len(groups)}: {each.words}")
+    if not scores or (any(one.method for one in refused) and all(score.method == NOISY for score in scores)):
+        raise InputError(refused[0].code, refused[0].reason)
+    return scores, list(examples.values()), tuple(refused)
 
 
 def _score_case(
     case: Case, methods: Mapping[str, Denoise], made_elsewhere: Mapping[str, Denoise], limits: Limits
-) -> tuple[list[Score], list[Example]]:
-    """Every method on one group, and pictures of each but the noisy scan. What was made elsewhere is put to no trial
-    that needs the method itself, and took nobody knows how long."""
-    scores, examples = [], []
+) -> tuple[list[Score], list[Example], list[Refusal]]:
+    """Every method on one group, pictures of each but the noisy scan, and the methods that refused it or whose copy
+    was refused. InputError where the noisy scan itself is."""
     asked = trials(case.scans, np.random.default_rng(SEED))
-    for name, method in methods.items():
-        score, example = _score(case, name, method, limits, asked)
-        scores.append(score)
-        if name != NOISY:
-            examples.append(example)
+    runs: dict[str, Callable[[], tuple[Score, Example | None]]] = {
+        name: partial(_score, case, name, method, limits, asked) for name, method in methods.items()
+    }
     for name in methods:
         if case.question == "repeats" and name in BASELINES and len(case.scans) > BASELINES[name].fewest_frames > 0:
-            scores.append(_score_together(case, BASELINES[name]))
-    for name, method in made_elsewhere.items():
-        score, example = _score(with_copies(case, method), name, method, limits, None)
-        scores.append(replace(score, seconds=float("nan"), peak_bytes=None))
-        examples.append(example)
-    return scores, examples
+            runs[name + TOGETHER] = partial(_score_together, case, BASELINES[name])
+    runs |= {name: partial(_score, case, name, method, limits, None) for name, method in made_elsewhere.items()}
+    scores: list[Score] = []
+    examples: list[Example] = []
+    refused: list[Refusal] = []
+    for name, run in runs.items():
+        try:
+            score, example = run()
+        except InputError as error:
+            if name == NOISY:
+                raise
+            refused.append(Refusal(group=case.group.group, method=name, code=error.code, reason=str(error)))
+            continue
+        scores.append(score)
+        examples += [example] if example is not None and name != NOISY else []
+    return scores, examples, refused
 
 
-def _score_together(case: Case, filter_: Filter) -> Score:
+def _score_together(case: Case, filter_: Filter) -> tuple[Score, None]:
     """A filter on all repeats at once: what error it leaves, and nothing of what is asked scan by scan."""
 
     def denoise(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -206,7 +196,7 @@ def _score_together(case: Case, filter_: Filter) -> Score:
 
     cost = measured(lambda: figures_together(case.scans, denoise))
     figures, intervals = cost.result
-    return Score(
+    score = Score(
         group=case.group.group,
         subject=case.group.subject,
         modality=case.group.modality,
@@ -217,9 +207,14 @@ def _score_together(case: Case, filter_: Filter) -> Score:
         seconds=cost.seconds / 2 / (len(case.scans) - 1),  # it ran twice
         peak_bytes=cost.peak_bytes,
     )
+    return score, None
 
 
 def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials | None) -> tuple[Score, Example]:
+    """asked: None of what was made elsewhere: it is put to no trial that needs the method itself, and took nobody knows
+    how long."""
+    if asked is None:
+        case = with_copies(case, method)
     first, modality = case.scans[0], case.group.modality
     cost = measured(lambda: method(first))
     denoised = cost.result
@@ -240,8 +235,8 @@ def _score(case: Case, name: str, method: Denoise, limits: Limits, asked: Trials
         method=name,
         figures=figures,
         intervals=found.intervals,
-        seconds=cost.seconds,
-        peak_bytes=cost.peak_bytes,
+        seconds=cost.seconds if asked else float("nan"),
+        peak_bytes=cost.peak_bytes if asked else None,
         gates=(*gates(proof, limits), *found.gates),
         curves=found.curves,
     )

@@ -14,7 +14,7 @@ from medn2n.core import tiling
 from medn2n.core.background import masked_background, measured_air
 from medn2n.core.intensity import IntensityScale, fit_scale
 from medn2n.core.noise import is_magnitude
-from medn2n.core.noise_texture import noise_kernel
+from medn2n.core.noise_texture import noise_kernel, noise_level
 from medn2n.core.provenance import Provenance
 from medn2n.core.rician import magnitude_sigma, signal_from_mean
 from medn2n.core.textured_noise import corrected_for_added, textured_noise
@@ -28,10 +28,9 @@ FloatArray = npt.NDArray[np.float32]
 
 
 # Coarsest pooling step of the networks (2D five levels; 3D three, and MONAI's usual four), and the largest piece run at
-# once. A halo is at least the receptive radius of the U-Net: 158 pixels with five levels in 2D, 38 with three in 3D.
+# once.
 MULTIPLE = {2: 32, 3: 16}
 TILE = {2: 1536, 3: 176}
-HALO = {2: 160, 3: 48}
 BATCH_VOXELS = {2: 1 << 20, 3: 176**3}  # a small block would be nearly all halo
 BYTES_A_VOXEL = 500  # measured: memory of the 24-channel U-Net in OpenVINO over the voxels that run at once
 
@@ -159,10 +158,11 @@ class Denoiser:
             return self._run_both_ways(image)
         added = AddedNoise.model_validate(self.bundle.info.recipe["added_noise"])
         kernel, generator = noise_kernel(image), _generator(image)
+        strength = np.float32(added.alpha) * noise_level(image)
         total = np.zeros_like(image)
         for _ in range(added.draws):
             noise = textured_noise(kernel, image.transpose(2, 0, 1).shape, generator).transpose(1, 2, 0)
-            noisier = image + np.float32(added.alpha) * noise
+            noisier = image + strength * noise
             total += corrected_for_added(self._run_both_ways(noisier), noisier, added.alpha)
         return total / np.float32(added.draws)
 
@@ -178,7 +178,7 @@ class Denoiser:
     def _run(self, image: FloatArray) -> FloatArray:
         """(I,J,K) in network units through the engine: slices as a batch in 2D, the block in 3D."""
         dims = self.bundle.info.network.dims
-        multiple, halo = MULTIPLE[dims], HALO[dims]
+        multiple, halo = MULTIPLE[dims], tiling.HALO[dims]
         # A tile of nothing but halo would never end; two steps more than that is the least.
         edge = round(self._voxels ** (1 / dims)) // multiple * multiple
         edge = min(max(edge, 2 * halo + 2 * multiple), TILE[dims])

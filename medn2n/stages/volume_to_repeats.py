@@ -18,8 +18,10 @@ from medn2n.core import ct_figures, ct_physics, mr_acquisition
 from medn2n.core.catalogue import Catalogue, Series
 from medn2n.core.ct_astra import astra_is_installed
 from medn2n.core.mr_figures import mr_figures
-from medn2n.core.noise import noise_sigma
+from medn2n.core.noise import measured_voxels, noise_sigma
 from medn2n.core.noise_figures import Figure
+from medn2n.core.pair_rules import noise_is_shared
+from medn2n.core.shared_noise import shared_noise
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo, UsageError
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_json, write_manifest
@@ -231,16 +233,29 @@ def _group(series: Series, base: Volume, made: Simulated, part: str, output: Pat
         truth=truth_name,
         noise_sigma=[sigma] * len(names),
         source=description,
-        check=_check(made.shared if len(names) > 1 else 0.0, sigma),
+        check=_check(repeats, made.shared if len(names) > 1 else 0.0, sigma),
     )
 
 
-def _check(shared: float, sigma: float) -> PairCheck:
+def _check(repeats: FloatArray, shared: float, sigma: float) -> PairCheck:
+    """shared: what is expected to be, by a noise level that fine anatomy raises: alone it disproves nothing. What the
+    repeats themselves show is held to the limits of the pair check, so that `medn2n pair` says the same of them."""
     figures = {"sigma": sigma, "shared_noise": shared}
+    seen = _shared_by(repeats) if shared > 0 else ""
+    if seen:
+        logger.warning("%s. Training leaves them out.", seen)
+        return PairCheck(verdict="unfit", reason=seen, figures=figures)
     if shared <= MOST_SHARED:
         return PairCheck(verdict="fit", reason="simulated with independent noise", figures=figures)
     reason = f"simulated on a scan whose own noise is {100 * shared:.0f} % of each repeat's variance, in all alike"
     return PairCheck(verdict="unproven", reason=reason, figures=figures)
+
+
+def _shared_by(repeats: FloatArray) -> str:
+    """Why the noise of the first two repeats is surely shared, "" where it is not."""
+    first, second = repeats[:2]
+    reason = noise_is_shared(shared_noise(first, second, measured_voxels(first) & measured_voxels(second)))
+    return f"simulated on a scan of which too much noise is in all repeats alike: {reason}" if reason else ""
 
 
 def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medn2n.core.ct_numbers import MOST_VOXELS, away_from_edges, ct_numbers, ct_regions, mr_signal
+from medn2n.core.ct_numbers import MOST_VOXELS, PartNumbers, away_from_edges, ct_numbers, ct_regions, mr_signal
 
 TISSUES = {"air": -1000.0, "lung": -820.0, "fat": -100.0, "soft tissue": 45.0, "bone": 700.0}
 
@@ -44,6 +44,26 @@ def test_the_standard_error_is_the_spread_over_noise() -> None:
         errors.append(soft.shift_error)
     assert np.mean(errors) == pytest.approx(np.std(shifts), rel=0.35)
     assert abs(np.mean(shifts)) < 3 * np.std(shifts) / np.sqrt(40)
+
+
+@pytest.mark.parametrize("where", ["slice 2", "the field of 60 pixels from (60, 60)"])
+def test_a_part_that_moved_is_named(where: str) -> None:
+    before, after = noisy(sigma=10), body()
+    moved = np.s_[..., 2] if where.startswith("slice") else np.s_[60:, 60:]
+    after[moved] += 4
+    assert _soft_part(before, after).name == where
+    assert _soft_part(before, after).shift == pytest.approx(4, abs=1)
+
+
+def test_parts_that_did_not_move_rarely_exceed_chance() -> None:
+    parts = [_soft_part(noisy(seed=seed), body()) for seed in range(60)]
+    assert sum(abs(one.shift) > one.chance for one in parts) <= 8  # 5 % of 60 are 3
+
+
+def _soft_part(before: np.ndarray, after: np.ndarray) -> PartNumbers:
+    part = next(one.part for one in ct_numbers(before, after) if one.region == "soft tissue")
+    assert part is not None
+    return part
 
 
 def test_edges_padding_and_missing_numbers_do_not_count() -> None:

@@ -59,10 +59,13 @@ def test_a_faithful_copy_and_the_scan_itself_pass(scan: tuple[Volume, Volume]) -
         ("blur", 1.0, "sharpness"),
         ("shift", 2.0, "numbers"),
         ("shift", -2.0, "numbers"),
+        ("shift of half", 4.0, "numbers"),
+        ("displaced", 0.5, "position"),
         ("lesion removed", 60.0, "spots"),
         ("lesion added", 60.0, "spots"),
         ("over-smoothed", 4.0, "weakening"),
         ("hallucinated", 1.0, "invention"),
+        ("other noise", 1.0, "invention"),
     ],
 )
 def test_a_fault_fails_its_gate(scan: tuple[Volume, Volume], fault: FaultName, size: float, gate: str) -> None:
@@ -126,3 +129,26 @@ def test_a_photograph_is_held_against_no_limit() -> None:
     proof = scan_proof(picture, picture.with_voxels(picture.voxels / 2))
     assert gates(proof, Limits()) == ()
     assert proof.figures.noise_before > proof.figures.noise_after
+
+
+def test_an_mr_scan_less_its_mean_is_judged_as_the_scan_itself() -> None:
+    rng = np.random.default_rng(4)
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    head = ((i - 80) / 70) ** 2 + ((j - 75) / 60) ** 2 < 1
+    quiet = np.where(head, 100 + 20 * np.sign(ndimage.gaussian_filter(rng.normal(size=SHAPE[:2]), 8)), 0.0)
+    quiet = ndimage.gaussian_filter(quiet, 0.7)[..., None].repeat(SHAPE[2], axis=2)
+    noise = rng.normal(0, 5, (2, *SHAPE))
+    noisy = np.hypot(quiet + noise[0], noise[1])
+
+    def verdicts(voxels: np.ndarray, left: np.ndarray) -> dict[str, bool | None]:
+        before, after = (
+            Volume(voxels=one.astype(np.float32), affine=np.eye(4), unit="a.u.", modality="MR")
+            for one in (voxels, left)
+        )
+        return {name: gate.passed for name, gate in judged(before, after).items()}
+
+    after = quiet + 0.2 * (noisy - quiet)
+    itself, centred = verdicts(noisy, after), verdicts((noisy - 60) / 50, (after - 60) / 50)
+    assert itself == centred
+    assert None not in {itself["numbers"], itself["spots"]}
+    assert verdicts((noisy - 60) / 50, (1.05 * after - 60) / 50)["numbers"] is False

@@ -149,7 +149,8 @@ def test_a_traced_network_runs_on_other_sizes() -> None:
 
 @pytest.mark.parametrize(("dims", "levels"), [(2, 5), (3, 3)])
 def test_receptive_radius_fits_the_halo_of_a_denoise_run(dims: int, levels: int) -> None:
-    from medn2n.stages.volume_to_denoised import HALO, MULTIPLE, TILE
+    from medn2n.core.tiling import HALO
+    from medn2n.stages.volume_to_denoised import MULTIPLE, TILE
 
     # Every axis alike, so that two dimensions tell of three; the mean in place of the maximum reaches as far, always.
     network, edge = UNet(dims=2, channels=2, levels=levels).double(), 96 * levels

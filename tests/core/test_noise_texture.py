@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.noise_texture import noise_kernel, unfit_because
+from medn2n.core.noise_texture import noise_kernel, noise_level, unfit_because
+from medn2n.core.textured_noise import corrected_for_added, textured_noise
 
 SHAPE = (192, 192, 8)
 
@@ -38,6 +39,49 @@ def test_a_scan_without_noise_has_an_empty_kernel() -> None:
     assert not noise_kernel(np.zeros((40, 40, 2), np.float32)).any()
 
 
+def uneven() -> tuple[np.ndarray, np.ndarray]:
+    """A scan whose noise is 30 in one half and 12 in the other, and that level, (I,J,K)."""
+    sigma = np.where(np.arange(SHAPE[0]) < 96, 30.0, 12.0)[:, None, None] * np.ones(SHAPE)
+    disc = body(0.0)
+    return (disc + sigma * (body(1.0, (0.8, 0.8, 0)) - disc)).astype(np.float32), sigma
+
+
+def test_the_level_follows_noise_that_is_not_alike_everywhere() -> None:
+    scan, sigma = uneven()
+    found = noise_level(scan) * np.sqrt((noise_kernel(scan) ** 2).sum())
+    inside = np.hypot(*(np.indices(SHAPE[:2]) - 96)) < 70
+    inside[80:112] = False  # the step itself is spread over some blocks
+    assert np.percentile(np.abs(found / sigma - 1)[inside], 90) < 0.12
+    even = noise_level(body(30.0, (0.8, 0.8, 0)))
+    assert np.percentile(np.abs(even - 1)[inside], 95) < 0.12
+    edged = body(30.0, (0.8, 0.8, 0)) + np.where(np.arange(SHAPE[1]) % 24 < 2, 400.0, 0.0)[None, :, None]
+    assert np.percentile(np.abs(noise_level(edged.astype(np.float32)) - 1)[inside], 95) < 0.2  # edges are no noise
+
+
+@pytest.mark.parametrize("shape", [(6, 40, 3), (40, 40, 2), (16, 16, 1)])
+def test_without_noise_or_room_the_level_is_one(shape: tuple[int, ...]) -> None:
+    assert np.array_equal(noise_level(np.zeros(shape, np.float32)), np.ones(shape))
+    assert np.isfinite(noise_level(np.random.default_rng(0).normal(size=shape).astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_an_ideal_network_takes_off_noise_whose_level_was_followed(alpha: float) -> None:
+    """Of flat tissue it says the share of the noise that is the scan's own, and the correction takes that off."""
+    scan, sigma = uneven()
+    added = noise_level(scan) * textured_noise(noise_kernel(scan), (8, 192, 192), np.random.default_rng(3)).transpose(
+        1, 2, 0
+    )
+    level = noise_level(scan) * np.sqrt((noise_kernel(scan) ** 2).sum())
+    noise = scan - body(0.0)
+    noisier = (noise + alpha * added).astype(np.float32)
+    answer = corrected_for_added(sigma**2 / (sigma**2 + (alpha * level) ** 2) * noisier, noisier, alpha)
+    inside = np.hypot(*(np.indices(SHAPE[:2]) - 96)) < 70
+    inside[80:112] = False
+    for half in (slice(None, 96), slice(96, None)):
+        left = answer[half][inside[half]].std() / noise[half][inside[half]].std()
+        assert left < 0.3  # with one level for all, 0.8 in the noisier half
+
+
 @pytest.mark.parametrize("pairs", ["subsample", "blind_spot"])
 def test_smooth_noise_is_refused_where_white_is_needed(pairs: str) -> None:
     assert unfit_because(body(30.0), pairs, spacing_mm=2.0) is None
@@ -54,6 +98,8 @@ def test_neighbouring_slices_must_be_near_and_share_no_noise() -> None:
         (body(30.0, (0, 0, 0.7)), 2.0, "overlap"),
         (body(30.0), 8.0, "8.0 mm apart"),
         (body(30.0)[:, :, :1], 2.0, "one slice"),
+        (body(30.0)[56:136, 56:136, :2], 2.0, "needs surely at most 0.1"),
+        (body(30.0)[80:100, 80:100, :2], 2.0, "too little flat area"),
     ):
         reason = unfit_because(voxels, "neighbours", spacing_mm=spacing)
         assert reason is not None
@@ -77,6 +123,12 @@ def test_noise_that_skips_a_pixel_is_not_white(pairs: str, step: tuple[int, int]
     reason = unfit_because(scan, pairs, spacing_mm=2.0)
     assert reason is not None
     assert f"({step[0]}, {step[1]}) apart" in reason
+
+
+def test_slices_thicker_than_their_spacing_overlap() -> None:
+    for thickness, overlaps in ((2.0, False), (2.005, False), (None, False), (4.0, True)):
+        reason = unfit_because(body(30.0), "neighbours", spacing_mm=2.0, thickness_mm=thickness)
+        assert ("4.00 mm thick and 2.00 mm apart" in (reason or "")) is overlaps
 
 
 @pytest.mark.parametrize("pairs", ["added_noise", "blind_spot"])

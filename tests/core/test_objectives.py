@@ -20,6 +20,7 @@ from medn2n.core.objectives import (
     with_measured,
 )
 from medn2n.errors import UsageError
+from tests.tiny_training import recipe
 
 
 def spectrum(image: torch.Tensor, share_done: float = 0.3) -> Known:
@@ -156,6 +157,28 @@ def test_relative_l2_divides_by_the_output_without_a_gradient_through_it() -> No
     relative_l2(leaf, target, target).backward()
     by_hand = 2 * (output - target) / (output + 0.01) ** 2 / output.numel()
     torch.testing.assert_close(leaf.grad, by_hand)
+
+
+def test_relative_l2_stays_finite_where_the_output_crosses_black() -> None:
+    target = torch.zeros(1, 1, 1, 2)
+    loss = relative_l2(torch.tensor([[[[-0.0101, 0.5]]]]), target, target)
+    assert float(loss) < 2  # was 5,000
+
+
+@pytest.mark.parametrize(
+    ("modality", "scaling", "offset"),
+    [
+        ("CT", {"kind": "fixed", "scale": 1000.0}, -1000),
+        ("CT", {"kind": "percentile"}, -1000),
+        ("PHOTO", {"kind": "fixed", "offset": 127.5, "scale": 255.0}, 0),
+    ],
+)
+def test_relative_l2_is_refused_unless_black_is_at_zero(modality: str, scaling: dict, offset: int) -> None:
+    given = {"modality": modality, "objective": "relative_l2"}
+    with pytest.raises(UsageError, match=f"black at 0: scaling of kind fixed with offset {offset}"):
+        recipe(**given, scaling=scaling)
+    assert recipe(**given, scaling={"kind": "fixed", "offset": offset, "scale": 500.0}).scaling.offset == offset
+    assert recipe(objective="relative_l2", scaling={"kind": "percentile"}).modality == "MR"
 
 
 def test_relative_l2_keeps_the_expectation_of_outliers() -> None:

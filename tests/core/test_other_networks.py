@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medn2n.core.nafnet import ChannelNorm, NAFNet, shuffled
+from medn2n.core.nafnet import ChannelNorm, NAFNet, receptive_radius, shuffled
 from medn2n.core.networks import build_network, parameter_count
 from medn2n.errors import UsageError
 
@@ -84,7 +84,8 @@ def test_shuffling_is_pixel_shuffle_in_any_number_of_dimensions() -> None:
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_tile_is_denoised_as_the_whole_is(name: str, dims: int) -> None:
     from medn2n.core import tiling
-    from medn2n.stages.volume_to_denoised import HALO, MULTIPLE
+    from medn2n.core.tiling import HALO
+    from medn2n.stages.volume_to_denoised import MULTIPLE
 
     more = {"blocks": (1,), "middle": 1} if name == "nafnet" else {}
     network = awake(build_network(name, {"dims": dims, "channels": 4, **more}, residual=True))
@@ -102,7 +103,8 @@ def test_a_tile_is_denoised_as_the_whole_is(name: str, dims: int) -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"blocks": (1, 1, 1, 1), "reduce": 1}, {"dims": 3, "blocks": (1,)}])
 def test_receptive_radius_of_nafnet_fits_the_halo(arguments: dict) -> None:
-    from medn2n.stages.volume_to_denoised import HALO, MULTIPLE
+    from medn2n.core.tiling import HALO
+    from medn2n.stages.volume_to_denoised import MULTIPLE
 
     dims = arguments.get("dims", 2)
     network = awake(build_network("nafnet", {"dims": dims, "channels": 2, **arguments}, residual=False)).double()
@@ -116,6 +118,30 @@ def test_receptive_radius_of_nafnet_fits_the_halo(arguments: dict) -> None:
         (gradient,) = torch.autograd.grad(output[(0, 0, centre, *middle)], image, retain_graph=True)
         reach = int((torch.nonzero(gradient[0, 0])[:, 0] - centre).abs().max())
         assert 0 < reach <= HALO[dims]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"blocks": (1, 1)}, {"blocks": (1, 2), "middle": 1, "reduce": 1}, {"blocks": (2,), "reduce": 4}],
+    ids=str,
+)
+def test_the_receptive_radius_of_nafnet_is_what_it_is_said_to_be(arguments: dict) -> None:
+    network = awake(build_network("nafnet", {"channels": 2, **arguments}, residual=False)).double()
+    said = receptive_radius(arguments["blocks"], arguments.get("middle", 2), arguments.get("reduce", 2))
+    image = torch.randn(1, 1, 160, 4 * network.multiple, dtype=torch.float64, requires_grad=True)
+    output, measured = network(image), 0
+    for centre in range(80, 80 + network.multiple):
+        (gradient,) = torch.autograd.grad(output[0, 0, centre, 8], image, retain_graph=True)
+        measured = max(measured, int((torch.nonzero(gradient[0, 0])[:, 0] - centre).abs().max()))
+    assert said == measured
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"dims": 3, "blocks": (1, 1, 1)}, {"blocks": (1, 1, 1, 1), "middle": 4}], ids=str
+)
+def test_a_nafnet_that_reaches_beyond_the_halo_of_a_tile_is_refused(arguments: dict) -> None:
+    with pytest.raises(UsageError, match=r"depends on voxels up to (78|222) away, expected at most (48|160)"):
+        build_network("nafnet", arguments, residual=True)
 
 
 @pytest.mark.parametrize(

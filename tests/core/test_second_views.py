@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -158,6 +160,22 @@ def test_added_noise_is_on_the_input_alone(dims: int) -> None:
     added = torch.stack([item["input"] - item["target"] for item in (samples[n] for n in range(30))])
     assert float(added.std()) == pytest.approx(0.5 * 0.1, rel=0.1)
     assert abs(float(torch.corrcoef(added.flatten(1)).fill_diagonal_(0).mean())) < 0.02
+
+
+@pytest.mark.parametrize("network", [{"dims": 2}, {"dims": 2, "neighbours": 1}, {"dims": 3}], ids=str)
+def test_added_noise_is_as_strong_as_the_level_says_wherever_a_patch_lies(network: dict[str, object]) -> None:
+    level = torch.ones(1, 64, 64, 6)
+    level[:, :32] = 3.0
+    case = Case(image=level.clone(), truth=None, group="g", noise=torch.tensor([[0.0, 0, 0], [0, 0.1, 0], [0, 0, 0]]))
+    turned = {"patch": 32, "batch": 2, "epoch": 8, "rotate": True, "flip": True}
+    made = recipe("added_noise", added_noise={"alpha": 1.0}, network=network, samples=turned)
+    samples = PairedSamples([replace(case, level=level)], made, length=20)
+    for sample in (samples[n] for n in range(20)):
+        there = sample["target"].expand_as(sample["input"])  # the scan's values are its level
+        for value in (1.0, 3.0):
+            if (there == value).sum() > 200:
+                added = (sample["input"] - there)[there == value]
+                assert float(added.std()) == pytest.approx(0.1 * value, rel=0.25)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -54,6 +54,23 @@ def test_a_lesion_that_goes_or_comes_is_found_where_it_is(sign: int, diameter_mm
     assert spot.contrast == pytest.approx(sign * contrast, rel=0.6)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_nodule_of_the_lung_is_found_where_nothing_else_is_in_view(sign: int) -> None:
+    rng = np.random.default_rng(3)
+    noise = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.8, 0.8, 0))
+    truth = np.full(SHAPE, -850, np.float32)
+    before, after = truth + (30 * noise / noise.std()).astype(np.float32), truth.copy()
+    faithful = structure_removed(before, after, spacing_mm=SPACING, modality="CT")
+    assert faithful is not None
+    assert abs(faithful.spot.strength) < 6
+    assert faithful.invented is None
+    (before if sign > 0 else after)[..., 1] += disc((120, 60), 6, 800)  # soft tissue by its number
+    spot = _spot(before, after, spacing_mm=SPACING, modality="CT")
+    assert spot is not None
+    assert abs(spot.strength) > 9
+    assert np.hypot(spot.place[0] - 120, spot.place[1] - 60) <= 10 / SPACING[0]
+
+
 def test_nothing_removed_is_no_spot() -> None:
     noisy, _ = body(np.random.default_rng(2))
     spot = _spot(noisy, noisy, spacing_mm=SPACING, modality="CT")

@@ -35,11 +35,12 @@ def made(seed: int, *, repeats: int = 2, shape: tuple[int, int, int] = (9, 11, 4
         placement=placement if full else None,
         tissue=torch.rand(2, 2, shape[2], generator=generator) if full else None,
         slices=(0, 2) if full else None,
+        level=torch.rand(1, *shape, generator=generator) if full else None,
     )
 
 
 def same(one: Case, two: Case) -> None:
-    for name in ("image", "truth", "tissue"):
+    for name in ("image", "truth", "tissue", "level"):
         first, second = getattr(one, name), getattr(two, name)
         assert (first is None) == (second is None)
         assert first is None or torch.equal(first, second)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from medn2n.cli import main
 from medn2n.core.gates import failed
 from medn2n.core.scores import Evaluation
 from medn2n.core.volume import Volume
@@ -107,18 +108,16 @@ def test_a_copy_that_is_missing_or_lies_elsewhere_is_refused(scans: Manifest, tm
     store(folder / "b/two.nii", body(), np.diag([-0.9, -0.9, 2.5, 1.0]))
     result = judged(scans, tmp_path, copies={"vendor": folder})
     (moved,) = result.refused  # which costs the other group nothing
-    assert "g-b, scan 2" in moved
-    assert "elsewhere" in moved
-    assert {score.group for score in result.scores} == {"g-a"}
-    assert moved in evaluation_table(result)
-    assert moved in (tmp_path / "out/report.html").read_text()
-    assert json.loads((tmp_path / "out/results.json").read_text())["refused"] == [moved]
+    assert (moved.group, moved.method, moved.code) == ("g-b", "vendor", "COPY_DIFFERS")
+    assert "g-b, scan 2" in moved.reason
+    assert "elsewhere" in moved.reason
+    assert {score.group for score in result.scores if score.method == "vendor"} == {"g-a"}
     store(folder / "b/two.nii", body()[..., :3])
-    assert "found (96, 96, 3)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0]
+    assert "found (96, 96, 3)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0].reason
     holed = smoothed(nibabel.load(tmp_path / "scans/b/two.nii").get_fdata())
     holed[40, 40:42, 1] = np.nan
     store(folder / "b/two.nii", holed)
-    assert "found 2 without (NaN)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0]
+    assert "found 2 without (NaN)" in judged(scans, tmp_path, copies={"vendor": folder}).refused[0].reason
     (folder / "a/one.nii").unlink()
     (tmp_path / "out/results.json").unlink()
     with pytest.raises(InputError, match=r"g-a, scan 1: .*MISSING_FILE") as missing:
@@ -145,6 +144,86 @@ def test_the_manifest_may_start_above_the_copied_folder(scans: Manifest, tmp_pat
     assert nowhere.reference("scans/b/two.nii") == "scans/b/two.nii"
     absolute = [above.test[0].model_copy(update={"image": [str(tmp_path / "scans/a/one.nii")]})]
     assert CopiesFolder.of(tmp_path / "copies", absolute).reference(absolute[0].image[0]) == "a/one.nii"
+
+
+def test_a_bad_copy_costs_the_other_methods_nothing(scans: Manifest, tmp_path: Path) -> None:
+    bad, good = copied(tmp_path, "bad"), copied(tmp_path, "good")
+    store(bad / "b/one.nii", np.full(SHAPE, np.nan))
+    (bad / "a/one.nii").unlink()
+    result = judged(scans, tmp_path, copies={"bad": bad, "good": good})
+    assert [(one.group, one.method, one.code) for one in result.refused] == [
+        ("g-a", "bad", "COPY_MISSING"), ("g-b", "bad", "COPY_DIFFERS"),
+    ]  # fmt: skip
+    assert {(one.group, one.method) for one in result.scores} == {
+        (group, method) for group in ("g-a", "g-b") for method in ("noisy", "good")
+    }
+    assert result.beyond_limits
+    stored = json.loads((tmp_path / "out/results.json").read_text())
+    assert [(one["group"], one["method"], one["code"]) for one in stored["refused"]][1] == (
+        "g-b",
+        "bad",
+        "COPY_DIFFERS",
+    )
+    assert stored["refused"][1]["reason"].startswith("Group g-b, scan 1: expected a copy with a number")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Model bad was refused on 2 of 2 scans: Group g-a, scan 1: its copy" in page
+    assert "Model good: limits failed in 2 of 2 scans" in page
+    assert "Not judged: bad on g-b (COPY_DIFFERS): Group g-b, scan 1:" in evaluation_table(result)
+
+
+def test_a_method_with_fewer_scans_is_not_the_best(scans: Manifest, tmp_path: Path) -> None:
+    other = scans.test[0].model_copy(update={"group": "g-c", "image": ["c/one.nii"]})
+    two = scans.model_copy(update={"test": [scans.test[0], other]})
+    store(tmp_path / "scans/c/one.nii", body() + np.random.default_rng(1).normal(0, 20, SHAPE))
+    better, worse = tmp_path / "better", copied(tmp_path, "worse")
+    store(better / "a/one.nii", body())
+    store(worse / "c/one.nii", smoothed(nibabel.load(tmp_path / "scans/c/one.nii").get_fdata()))
+    result = judged(two, tmp_path, copies={"better": better, "worse": worse})
+    page = (tmp_path / "out/report.html").read_text()
+    assert [one.groups for one in result.summaries] == [2, 1, 2]
+    assert "Model better (1 of 2 scans)" in page
+    assert "against the truth (2 scans): Model worse reaches" in page
+
+
+def test_refused_wins_over_review_and_both_are_told(
+    scans: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medn2n.formats.manifest import write_manifest
+
+    bad, good = copied(tmp_path, "bad"), copied(tmp_path, "good")
+    (bad / "a/one.nii").unlink()
+    write_manifest(scans, tmp_path / "scans/m.json")
+    codes = []
+    for chosen in ({"good": good}, {"bad": bad, "good": good}):
+        copies = [f"--copies={name}={folder}" for name, folder in chosen.items()]
+        call = ["medn2n", "evaluate", str(tmp_path / "scans/m.json"), *copies, "-o", str(tmp_path / "out")]
+        monkeypatch.setattr("sys.argv", call)
+        with pytest.raises(SystemExit) as done:
+            main()
+        codes.append(done.value.code)
+    assert codes == [5, 3]
+    assert "good: limits failed in 2 of 2 scans" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out/results.json").read_text())["scores"]
+    assert any(gate["passed"] is False for one in scores if one["method"] == "good" for gate in one["gates"])
+
+
+@pytest.mark.parametrize(("outside", "written"), [(-3024.0, 0.0), (np.nan, 0.0), (-3024.0, -1024.0)])
+def test_a_copy_that_rewrote_the_padding_is_refused(
+    outside: float, written: float, scans: Manifest, tmp_path: Path
+) -> None:
+    corner = np.zeros(SHAPE, bool)
+    corner[:12, :12] = True
+    name = "scans/a/one.nii"
+    scan = nibabel.load(tmp_path / name).get_fdata()
+    store(tmp_path / name, np.where(corner, outside, scan))
+    kept, rewritten = tmp_path / "kept", tmp_path / "rewritten"
+    store(kept / "a/one.nii", np.where(corner, outside + 0.1, smoothed(scan)))  # as another scaling rounds
+    store(rewritten / "a/one.nii", np.where(corner, written, smoothed(scan)))
+    alone = scans.model_copy(update={"test": scans.test[:1]})
+    result = judged(alone, tmp_path, copies={"kept": kept, "rewritten": rewritten})
+    (refusal,) = result.refused
+    assert (refusal.method, refusal.code) == ("rewritten", "COPY_DIFFERS")
+    assert f"found 576 of its 576 voxels changed ({outside:g} to {written:g} in the first)" in refusal.reason
 
 
 @pytest.mark.parametrize("named", ["vendor", "=copies", "vendor=nowhere"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from medn2n.core.samples import PairedSamples
 from medn2n.errors import InputError
-from medn2n.formats.manifest import Group, PairCheck, read_manifest
+from medn2n.formats.manifest import Group, Manifest, PairCheck, read_manifest
 from tests.tiny_training import recipe, store
 
 
@@ -55,3 +57,29 @@ def test_a_4d_file_needs_a_frame(tmp_path: Path) -> None:
     assert refused.value.code == "NEEDS_A_FRAME"
     frame = group.model_copy(update={"image": ["a.nii#frame=1"]})
     assert len(load_cases([frame], tmp_path, simulate)) == 1
+
+
+def test_repeats_with_a_truth_train_with_clean_targets_in_a_cache_of_their_own(data: Path, tmp_path: Path) -> None:
+    """As `medn2n simulate` writes them: the truth beside the repeats, named by the manifest."""
+    from medn2n.stages.repeats_to_samples import fill_cache
+
+    (one, _), clean = read_manifest(data / "manifest.json").training, recipe(targets="clean")
+    for name in one.image:
+        shutil.copy(data / name, tmp_path)
+    truth = tmp_path / store(tmp_path / "truth.nii.gz", np.load(data / "truth-0.npy"))
+    group = one.model_copy(update={"truth": truth.name})
+    manifest = Manifest(name="m", training=[group])
+    noisy = fill_cache(manifest, tmp_path, recipe(), tmp_path / "cache")
+    files = fill_cache(manifest, tmp_path, clean, tmp_path / "cache")
+    assert noisy.cases().training[0].truth is None
+    (case,) = files.cases().training
+    scale = np.percentile(np.mean([nibabel.load(data / name).get_fdata() for name in one.image], axis=0), 99)
+    np.testing.assert_allclose(case.truth[0], np.load(data / "truth-0.npy") / scale, rtol=1e-3)
+    sample = PairedSamples([case], clean, length=1)[0]
+    assert float((sample["input"] - sample["target"]).std()) == pytest.approx(60 / scale, rel=0.1)  # not √2 of it
+    store(truth, np.load(data / "truth-0.npy") + 1)
+    assert fill_cache(manifest, tmp_path, clean, tmp_path / "cache").training != files.training
+    truth.unlink()
+    with pytest.raises(InputError, match="Group g0: its truth") as refused:
+        fill_cache(manifest, tmp_path, clean, tmp_path / "cache")
+    assert refused.value.code == "MISSING_FILE"

@@ -77,6 +77,9 @@ def test_the_measured_noise_travels_in_the_cache(singles: Path, tmp_path: Path) 
         (case,) = read_cases(path)
         assert case.noise is not None
         assert float(case.noise.norm()) == pytest.approx(SIGMA / 300, rel=0.2)
+        assert case.level is not None
+        assert case.level.shape == case.image.shape
+        assert float(case.level.mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_the_noise_of_each_scan_is_judged(tmp_path: Path) -> None:

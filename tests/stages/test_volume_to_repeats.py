@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from medn2n.core.pair_check import check_pair
 from medn2n.formats.manifest import read_manifest, verify_files
 from tests.command_line import Call, files_below
 
@@ -137,6 +138,18 @@ def test_repeats_of_a_noisy_scan_are_no_proven_pair(call: Call, ct: Path) -> Non
         assert (shared > 0.1) == (verdict == "unproven")
         assert group["check"]["verdict"] == verdict
         assert group["check"]["figures"]["shared_noise"] == pytest.approx(shared)
+
+
+def test_repeats_that_surely_share_noise_are_unfit_as_the_pair_check_says_too(call: Call, tmp_path: Path) -> None:
+    i, j, _ = np.indices((112, 108, 2))
+    noise = gaussian_filter(np.random.default_rng(1).normal(size=i.shape), (1.2, 1.2, 0))
+    body = np.hypot(i - 56, j - 54) < 50
+    ct = stored(tmp_path / "scan.nii.gz", np.where(body, 40 + 12 * noise / noise.std(), -1000.0))
+    _, (group,) = simulated(call, ct, "ct", "--photons", 1e6, "--views", 60, "--repeats", 2)
+    said = check_pair(*(voxels(ct, name) for name in group["image"]), turn=False)
+    assert (said.verdict, said.code) == ("unfit", "SHARED_NOISE")
+    assert group["check"]["verdict"] == "unfit"
+    assert group["check"]["reason"].endswith(said.reason)
 
 
 @pytest.mark.parametrize("modality", ["ct", "mr"])

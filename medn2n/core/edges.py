@@ -1,0 +1,144 @@
+"""What a method did to the edges of the anatomy: how much softer they became, and how far they moved.
+
+A blur removes an image's second derivatives, which are even about an edge; a displacement d removes d·∇ of it, which is
+odd, so that the two are told apart. Each is found by regression on the derivatives (d within 6 % up to 0.5 pixel).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medn2n.core.noise import patches
+
+Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+STRONG_EDGES = 0.05  # share of the voxels with the steepest slopes
+GUIDE_PIXELS = 1.5  # width of the Gaussian under which edges are found and compared
+PATCH_PIXELS = 16  # wider than noise and edges are correlated
+STEPS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeBlur:
+    """The Gaussian blur that explains what a method took from the edges, and how far it moved them.
+
+    square: its variance s², pixel²; negative where edges became steeper. error: standard error of `square`, from
+    patches of the image. moved: pixels along (I, J); moved_error: standard error of its length. voxels: how many edge
+    voxels it rests on. contrast: how much the value changes from one pixel to the next at these edges (median), in the
+    scan's unit.
+    """
+
+    square: float
+    error: float
+    moved: tuple[float, float]
+    moved_error: float
+    voxels: int
+    contrast: float
+
+    @property
+    def pixels(self) -> float:
+        """Width s in pixels with the sign of s²: negative where the method sharpens."""
+        return float(np.copysign(np.sqrt(abs(self.square)), self.square))
+
+
+def blur_pixels(
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+    *,
+    guide: npt.NDArray[Any] | None = None,
+    where: BoolArray | None = None,
+    share: float = STRONG_EDGES,
+) -> EdgeBlur:
+    """Extra in-plane blur of `after` over `before`, both (I,J,K), at the strongest edges: no insert is needed.
+
+    What a Gaussian of variance s² removes from an image is −s²/2·∇² − (s²)²/8·∇⁴ of it, so before − after is regressed
+    on these derivatives of `before`, all under one Gaussian of 1.5 pixels. The noise in `before` is on both sides of
+    that regression; the Laplacian of `guide` is the instrumental variable that does not see it. Edges are the `share`
+    of the voxels (in `where`) at which the guide is steepest: leave padding out of `where`, and bone and air to measure
+    soft tissue.
+
+    guide: an independent repeat of the scan is best, since it shares no noise with `before`. Without one it is `after`,
+    whose noise is a remainder of the noise of `before`, and s² comes out too large where edges are weak: by 0.06 and
+    0.3 pixel² at soft-tissue edges in 15 and 40 HU of noise of which a fifth is kept, by 0.02 at all edges of that
+    scan. Without noise s² is right within 1 % up to 0.5 pixel² and 5 % at 1 pixel². NaN where there is no edge.
+    """
+    old = np.asarray(before, np.float64)
+    lead = np.asarray(after if guide is None else guide, np.float64)
+    slopes = _slopes(lead)
+    steep = np.hypot(*slopes)
+    keep = _strong_edges(steep, where, share)
+    if not keep.any():
+        nan = float("nan")
+        return EdgeBlur(square=nan, error=nan, moved=(nan, nan), moved_error=nan, voxels=0, contrast=0.0)
+    taken = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))[keep]
+    square, error = _blur(taken, old, lead, keep)
+    moved, moved_error = _displacement(taken, old, slopes[:, keep], keep)
+    return EdgeBlur(
+        square=square, error=error, moved=moved, moved_error=moved_error, voxels=len(taken),
+        contrast=float(np.median(steep[keep])),
+    )  # fmt: skip
+
+
+def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray) -> tuple[float, float]:
+    """Its variance, and the standard error of that. taken: (V,) at the edges `keep`."""
+    instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
+    first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
+    second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
+    square = 0.0
+    went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
+    for _ in range(STEPS):  # taken = s²·first − (s²)²·second
+        square = went / (once - square * twice)
+    left = (taken - square * first + square**2 * second) * instrument
+    return square, float(np.sqrt(_patch_square(left[None], keep)[0, 0])) / abs(once - 2 * square * twice)
+
+
+def _displacement(taken: Array, old: Array, guides: Array, keep: BoolArray) -> tuple[tuple[float, float], float]:
+    """Along (I, J) in pixels, and the standard error of its length. guides: (2,V), the instruments."""
+    slopes = _slopes(old)[:, keep]
+    inverse = np.linalg.pinv(guides @ slopes.T)
+    found = inverse @ (guides @ taken)
+    covariance = inverse @ _patch_square((taken - found @ slopes) * guides, keep) @ inverse.T
+    length = float(np.hypot(*found))
+    along = found / length if length > 0 else np.array([1.0, 0.0])
+    return (float(found[0]), float(found[1])), float(np.sqrt(along @ covariance @ along))
+
+
+def _patch_square(left: Array, keep: BoolArray) -> Array:
+    """(N,N): covariance of the sums of (N,V) values at the V voxels of `keep`, from how sums of patches differ."""
+    number, count = patches(keep, PATCH_PIXELS)
+    filled = np.bincount(number, minlength=count) > 0
+    sums = np.stack([np.bincount(number, weights=one, minlength=count)[filled] for one in left])
+    return np.asarray(sums @ sums.T * sums.shape[1] / max(sums.shape[1] - 1, 1))
+
+
+def _strong_edges(steep: Array, where: BoolArray | None, share: float) -> BoolArray:
+    """(I,J,K): the steepest `share` of the voxels in `where`."""
+    inside = np.isfinite(steep) if where is None else where & np.isfinite(steep)
+    if not inside.any():
+        return inside
+    return np.asarray(inside & (steep >= np.quantile(steep[inside], 1 - share)) & (steep > 0))
+
+
+def _slopes(voxels: Array) -> Array:
+    """(2,I,J,K): along I and J, per pixel."""
+    return np.stack([_derivative(voxels, GUIDE_PIXELS, order) for order in ((1, 0), (0, 1))])
+
+
+def _derivative(voxels: Array, width: float, order: tuple[int, int]) -> Array:
+    """Of (I,J,K) voxels along I and J, `order` times each, under an in-plane Gaussian of `width` pixels."""
+    return np.asarray(ndimage.gaussian_filter(voxels, (width, width, 0), order=(*order, 0)), np.float64)
+
+
+def _laplacian(voxels: Array, width: float) -> Array:
+    return _derivative(voxels, width, (2, 0)) + _derivative(voxels, width, (0, 2))
+
+
+def _bilaplacian(voxels: Array, width: float) -> Array:
+    along = _derivative(voxels, width, (4, 0)) + _derivative(voxels, width, (0, 4))
+    return along + 2 * _derivative(voxels, width, (2, 2))
