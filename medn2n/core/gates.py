@@ -45,7 +45,7 @@ class Limits:
     lesion_contrast: float = LEAST_CONTRAST
     auc_loss: float = 0.02
     error_left: float = 1.0  # of the noisy scan's squared error (`core.error_gate`)
-    residual_share: float = 0.2  # of the noise's variance, removed from two repeats alike
+    residual_share: float = 0.22  # of the noise's variance, removed from two repeats alike
 
     def as_json(self) -> dict[str, object]:
         """For medn2n.json: another limit may give a copy another status."""

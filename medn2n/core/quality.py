@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.body_error import true_error
+from medn2n.core.body_error import TrueError, true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
 from medn2n.core.error_gate import error_gates
 from medn2n.core.gates import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
@@ -90,8 +90,7 @@ def quality(
     answers = (denoised, *([method(scans[1])] if repeats else []))
     found = repeat_figures(scans, *answers) if repeats else None
     true = None if truth is None else true_error(truth, scans, answers)
-    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
-    figures |= {} if true is None else true.figures
+    figures, intervals = _told(found, true)
     gates = error_gates(proof.modality, true, figures, intervals, proven=proven, limits=limits)
     if proof.modality == "CT":
         answer = None if asked is None or asked.lesions is None else lesion_answer(asked.lesions, method)
@@ -112,6 +111,12 @@ def quality(
         uncertainty=None if found is None else found.uncertainty,
         shared=None if found is None else found.shared,
     )
+
+
+def _told(found: RepeatFigures | None, true: TrueError | None) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Figures and intervals of what there is."""
+    figures, intervals = ({}, {}) if found is None else (dict(found.figures), dict(found.intervals))
+    return figures if true is None else figures | true.figures, intervals
 
 
 def _lesions(answer: LesionAnswer | None, limit: float, otherwise: Reason) -> Gate:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medn2n.core.display import SlicePair
+from medn2n.core.display import SOFT_TISSUE_HU, SlicePair
 from medn2n.core.packaged_filters import BASELINES
 from medn2n.core.scores import NOISY, TOGETHER, Evaluation, Question, Summary
 from medn2n.formats.evaluation_gates import gates_section, gates_sentence
@@ -51,6 +51,7 @@ _COLUMNS: dict[Question, tuple[tuple[str, str, int, Better | None], ...]] = {
         ("mean_shift", "Shift of mean ({unit})", 2, "nearest zero"),
     ),
 }
+WINDOW = f"{SOFT_TISSUE_HU[0]:.0f}…{SOFT_TISSUE_HU[1]:.0f} HU".replace("-", "−")
 _TITLES: dict[Question, str] = {
     "truth": "Against the truth",
     "repeats": "Against an independent repeat",
@@ -167,20 +168,14 @@ def _refusals(result: Evaluation) -> list[str]:
 def _words(one: Summary, key: str) -> str:
     value = one.figures[key]
     if key == "psnr_db":
-        return f"reaches {figure_text(value, 1)} dB"
-    if key == "share":
-        return f"leaves {figure_text(100 * value, 0)} % of the error"
-    return f"leaves {figure_text(100 * value, 0)} % of the noise"
+        return f"reaches {figure_text(value, 1)} dB" + (f" ({WINDOW})" if one.modality == "CT" else "")
+    return f"leaves {figure_text(100 * value, 0)} % of the {'error' if key == 'share' else 'noise'}"
 
 
 def _section(result: Evaluation, modality: str, question: Question, examples: Sequence[Example]) -> Section:
     rows = _picked(result, modality, question)
     key, higher = _main(question)
-    heading = next(
-        column.name
-        for column, (figure, *_) in zip(_columns(question, modality), _COLUMNS[question], strict=True)
-        if figure == key
-    )
+    heading = _columns(question, modality)[[figure for figure, *_ in _COLUMNS[question]].index(key)].name
     chart = Bars(
         items=tuple((label(one.method), measured(one, key)) for one in rows if key in one.figures),
         unit="dB" if key == "psnr_db" else "",
@@ -244,7 +239,7 @@ def _unit(modality: str) -> str:
 
 def _columns(question: Question, modality: str) -> list[Column]:
     decimals = 0 if modality == "CT" else 2  # MR figures are shares of 1, so they need more digits
-    window = "−160…240 HU, " if modality == "CT" else ""
+    window = f"{WINDOW}, " if modality == "CT" else ""
     return [
         Column(
             name=name.format(unit=_unit(modality), window=window),

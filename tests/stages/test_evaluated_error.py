@@ -203,9 +203,9 @@ def test_beside_a_truth_one_copy_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_texture_made_up_in_all_repeats_fails_though_the_error_falls(tmp_path: Path) -> None:
-    """Half as strong as the noise: the error left is half of the noisy scan's, and half of that comes back always."""
+    """Of 0.6 times the noise: the error left is 0.61 of the noisy scan's, and more than half of that comes back."""
     grain = ndimage.gaussian_filter(np.random.default_rng(9).normal(size=SHAPE), (1, 1, 0))
-    grain *= 0.5 * SIGMA / grain.std()
+    grain *= 0.6 * SIGMA / grain.std()
 
     def textured(one: Volume) -> Volume:
         return one.with_voxels((halved(one).voxels + grain).astype(np.float32))
@@ -215,9 +215,9 @@ def test_a_texture_made_up_in_all_repeats_fails_though_the_error_falls(tmp_path:
     by = {(one.group, one.method): one for one in result.scores}
     found = {key: next(gate for gate in one.gates if gate.name == "anatomy") for key, one in by.items()}
     assert [found["g", method].passed for method in methods] == [True, True, False]
-    assert found["g", "textured"].value == pytest.approx(0.25, abs=0.02)
+    assert found["g", "textured"].value == pytest.approx(0.36, abs=0.03)
     assert error_of(by["g", "textured"]).passed
     low, high = by["g", "textured"].intervals["residual_share"]
-    assert 0.2 < low < by["g", "textured"].figures["residual_share"] < high < 0.3
+    assert 0.3 < low < by["g", "textured"].figures["residual_share"] < high < 0.42
     assert found["u", "textured"].passed is None
     assert result.beyond_limits
