@@ -11,7 +11,7 @@ from scipy import fft
 from medn2n.core.kspace_keeping import keep_chance, kept
 from medn2n.core.mr_acquisition import MrProtocol, acquire, coil_sensitivities
 from medn2n.core.mr_figures import mr_figures
-from medn2n.core.noise_figures import Figure
+from medn2n.core.noise_figures import Figure, correlation
 
 SHAPE = (90, 75)
 
@@ -179,3 +179,9 @@ def test_the_same_seed_gives_the_same_scan() -> None:
 def test_what_cannot_be_is_said(changes: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         MrProtocol(sigma=1.0, **changes)
+
+
+def test_repeats_without_noise_have_no_correlation_to_tell() -> None:
+    assert correlation(np.zeros((2, 9)), np.zeros((3, 3))) == (None, None)
+    figure = Figure(name="x", measured=float("nan"), expected=1.0, error=float("inf")).finite()
+    assert (figure.measured, figure.expected, figure.error) == (None, 1.0, None)

@@ -83,3 +83,23 @@ def test_repeats_with_a_truth_train_with_clean_targets_in_a_cache_of_their_own(d
     with pytest.raises(InputError, match="Group g0: its truth") as refused:
         fill_cache(manifest, tmp_path, clean, tmp_path / "cache")
     assert refused.value.code == "MISSING_FILE"
+
+
+def test_a_ct_is_simulated_in_axial_slices_whatever_the_order_of_its_axes(tmp_path: Path) -> None:
+    from medn2n.stages.repeats_to_samples import load_cases
+
+    i, j, _ = np.indices((48, 40, 4))
+    voxels = np.where(np.hypot(i - 24, j - 20) < 16, 40.0, -1000.0).transpose(2, 0, 1)
+    group = Group(group="g", subject="s", modality="CT", image=["a.nii"])
+    simulate = recipe(
+        modality="CT", pairs="simulate", scaling={"kind": "fixed", "scale": 1000.0},
+        simulate_ct={"draws": 1, "slices": 2, "views": 60, "slab_mm": 1.0},
+    )  # fmt: skip
+    for steps, shape in (((3.0, 1.0, 1.0), (48, 40)), ((3.0, 1.0, 1.5), None)):
+        affine = np.diag([*steps, 1.0])[[1, 2, 0, 3]]  # the first axis of the file runs along the body
+        nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), affine), tmp_path / "a.nii")
+        if shape is None:
+            with pytest.raises(InputError, match=r"Group g: the pixels of an axial slice measure 1 × 1\.5 mm"):
+                load_cases([group], tmp_path, simulate)
+        else:
+            assert {tuple(case.image.shape[1:3]) for case in load_cases([group], tmp_path, simulate)} == {shape}
