@@ -22,6 +22,7 @@ STRONG_EDGES = 0.05  # share of the voxels with the steepest slopes
 GUIDE_PIXELS = 1.5  # width of the Gaussian under which edges are found and compared
 PATCH_PIXELS = 16  # wider than noise and edges are correlated
 STEPS = 12
+FEWEST_PATCHES = 8  # fewer tell no standard error: what is left after a fit sums to nothing in a single one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,8 @@ def _displacement(taken: Array, old: Array, guides: Array, keep: BoolArray) -> t
     inverse = np.linalg.pinv(guides @ slopes.T)
     found = inverse @ (guides @ taken)
     covariance = inverse @ _patch_square((taken - found @ slopes) * guides, keep) @ inverse.T
+    if len(np.unique(patches(keep, PATCH_PIXELS)[0])) < FEWEST_PATCHES:
+        return (float(found[0]), float(found[1])), float("inf")
     length = float(np.hypot(*found))
     along = found / length if length > 0 else np.array([1.0, 0.0])
     return (float(found[0]), float(found[1])), float(np.sqrt(along @ covariance @ along))

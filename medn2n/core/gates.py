@@ -188,6 +188,8 @@ def _position(proof: ScanProof, limits: Limits) -> Gate:
     edge = proof.edge
     if edge is None:
         return unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")
+    if not isfinite(edge.moved_error):
+        return unmeasured("position", "pixel", "Too few edges were found to compare positions at.", "too few edges")
     length, limit = hypot(*edge.moved), limits.moved
     passed = _held(length, edge.moved_error, limit)
     why = _doubt(passed)

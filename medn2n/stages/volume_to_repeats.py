@@ -181,7 +181,7 @@ def mr_simulation(*, snr: float | None, repeats: int = 2, **protocol: Any) -> Si
             raise InputError("NO_SIGNAL", "no voxel is above 0, so there is no signal to measure. Give another scan.")
         sigma = float(np.percentile(signal, 99)) / snr if snr else 0.0
         done = replace(asked, sigma=sigma)
-        slices = [volume.voxels[:, :, k] for k in range(volume.voxels.shape[2])]
+        slices = list(np.moveaxis(volume.voxels, 2, 0))
         middle = _middle_slice([float(np.mean(image > 0)) for image in slices])
         made = [mr_acquisition.acquire(image, done, repeats=repeats, generator=generator) for image in slices]
         parts = {
@@ -214,8 +214,7 @@ def simulate_repeats(
     repeat-N-imaginary, each kind a group of its own. A 4D series gives its first frame. All groups go into the training
     split: which subjects to keep for other splits is the user's to say. UsageError where a scan does not allow what was
     asked, or OUTPUT holds repeats of others; InputError for a scan that cannot be simulated from."""
-    wanted = [series for series in found if series.modality in (modality, "")]
-    if not wanted:
+    if not (wanted := [series for series in found if series.modality in (modality, "")]):
         raise NothingToDo(f"There is no {modality} series to simulate from.")
     refuse_others(output, [series.id for series in wanted])
     groups, done = [], []
@@ -282,21 +281,16 @@ def _check(repeats: FloatArray, shared: float, sigma: float) -> PairCheck:
     """shared: what is expected to be, by a noise level that fine anatomy raises: alone it disproves nothing. What the
     repeats themselves show is held to the limits of the pair check, so that `medn2n pair` says the same of them."""
     figures = {"sigma": sigma, "shared_noise": shared}
-    seen = _shared_by(repeats) if shared > 0 else ""
-    if seen:
-        logger.warning("%s. Training leaves them out.", seen)
-        return PairCheck(verdict="unfit", reason=seen, figures=figures)
+    if shared > 0:
+        first, second = repeats[:2]
+        if seen := noise_is_shared(shared_noise(first, second, measured_voxels(first) & measured_voxels(second))):
+            reason = f"simulated on a scan of which too much noise is in all repeats alike: {seen}"
+            logger.warning("%s. Training leaves them out.", reason)
+            return PairCheck(verdict="unfit", reason=reason, figures=figures)
     if shared <= MOST_SHARED:
         return PairCheck(verdict="fit", reason="simulated with independent noise", figures=figures)
     reason = f"simulated on a scan whose own noise is {100 * shared:.0f} % of each repeat's variance, in all alike"
     return PairCheck(verdict="unproven", reason=reason, figures=figures)
-
-
-def _shared_by(repeats: FloatArray) -> str:
-    """Why the noise of the first two repeats is surely shared, "" where it is not."""
-    first, second = repeats[:2]
-    reason = noise_is_shared(shared_noise(first, second, measured_voxels(first) & measured_voxels(second)))
-    return f"simulated on a scan of which too much noise is in all repeats alike: {reason}" if reason else ""
 
 
 def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:

@@ -100,3 +100,8 @@ def test_edges_that_moved_are_told_from_edges_that_blurred(width: float, moved: 
     assert np.subtract(found.moved, moved) == pytest.approx(0, abs=0.03 + 3 * found.moved_error)
     assert found.moved_error < 0.03
     assert abs(found.square) == pytest.approx(width**2, abs=0.12)
+
+
+def test_too_few_edges_tell_no_error() -> None:
+    image = organs()[:20, :20]
+    assert np.isinf(blur_pixels(image + noise(1, image.shape, 10.0), image).moved_error)
