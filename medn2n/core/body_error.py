@@ -100,12 +100,7 @@ def _share(before: float, after: float) -> float:
 
 def _measured(scans: Sequence[Volume]) -> Mask:
     """Where each of them has a number, and no padding."""
-    found = np.ones(scans[0].voxels.shape, dtype=bool)
-    for scan in scans:
-        found &= np.isfinite(scan.voxels)
-        if scan.padding is not None:
-            found &= ~scan.padding
-    return found
+    return np.asarray(np.logical_and.reduce([scan.measured for scan in scans]))
 
 
 def _width(scale: float, modality: str) -> float:

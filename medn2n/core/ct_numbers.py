@@ -59,8 +59,8 @@ class PartNumbers:
 class RegionNumbers:
     """One region before and after, in the scan's unit. before, after: means. shift: mean of after − before, and its
     standard error from how the means of 12×12 patches differ, in which the anatomy cancels. voxels: how many
-    counted. part: the slice, or the field of 60×60 pixels in all slices, that moved most surely; None where the region
-    has no two parts."""
+    counted. part: the slice, or the field of 60×60 pixels in all slices, that moved most surely; of soft tissue of a
+    CT only, and None where that has no two parts."""
 
     region: str
     voxels: int
@@ -94,7 +94,7 @@ def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> 
     if tissue.any():
         thirds = np.quantile(smooth[tissue], [1 / 3, 2 / 3])
         labels[tissue] = 2 + np.searchsorted(thirds, smooth[tissue])
-    return _compared(BRIGHTNESS, labels, first, second, usable, slices=_chosen(before))
+    return _compared(BRIGHTNESS, labels, first, second, usable)
 
 
 def ct_regions(voxels: Array) -> Labels:
@@ -137,19 +137,21 @@ def _smooth(voxels: Array, usable: BoolArray) -> Array:
 
 def _compared(
     names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray, *,
-    slices: npt.NDArray[np.intp],
+    slices: npt.NDArray[np.intp] | None = None,
 ) -> tuple[RegionNumbers, ...]:  # fmt: skip
-    """slices: the numbers of those that were sampled."""
+    """slices: the numbers of those that were sampled, where parts of soft tissue are asked for."""
     counted = labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8)))
     found = []
     for number, name in enumerate(names, start=1):
         keep = counted == number
         if np.count_nonzero(keep) >= FEWEST_VOXELS:
-            found.append(_region(name, keep, before[keep], after[keep], slices))
+            found.append(_region(name, keep, before[keep], after[keep], slices if name == "soft tissue" else None))
     return tuple(found)
 
 
-def _region(name: str, keep: BoolArray, before: Array, after: Array, slices: npt.NDArray[np.intp]) -> RegionNumbers:
+def _region(
+    name: str, keep: BoolArray, before: Array, after: Array, slices: npt.NDArray[np.intp] | None
+) -> RegionNumbers:
     member, count = patches(keep, PATCH)
     sizes = np.bincount(member, minlength=count)
     filled = sizes > 0
@@ -160,7 +162,7 @@ def _region(name: str, keep: BoolArray, before: Array, after: Array, slices: npt
     shift = float(sums.sum() / len(before))
     spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
     error = float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
-    part = _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices)
+    part = None if slices is None else _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices)
     return RegionNumbers(
         region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error, part=part
     )

@@ -78,16 +78,17 @@ def blur_pixels(
         nan = float("nan")
         return EdgeBlur(square=nan, error=nan, moved=(nan, nan), moved_error=nan, voxels=0, contrast=0.0)
     taken = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))[keep]
-    square, error = _blur(taken, old, lead, keep)
-    moved, moved_error = _displacement(taken, old, slopes[:, keep], keep)
+    patch = np.unique(patches(keep, PATCH_PIXELS)[0], return_inverse=True)[1]
+    square, error = _blur(taken, old, lead, keep, patch)
+    moved, moved_error = _displacement(taken, _slopes(old)[:, keep], slopes[:, keep], patch)
     return EdgeBlur(
         square=square, error=error, moved=moved, moved_error=moved_error, voxels=len(taken),
         contrast=float(np.median(steep[keep])),
     )  # fmt: skip
 
 
-def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray) -> tuple[float, float]:
-    """Its variance, and the standard error of that. taken: (V,) at the edges `keep`."""
+def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray, patch: npt.NDArray[np.intp]) -> tuple[float, float]:
+    """Its variance, and the standard error of that. taken, patch: (V,) at the edges `keep`."""
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
     first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
     second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
@@ -96,27 +97,28 @@ def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray) -> tuple[float
     for _ in range(STEPS):  # taken = s²·first − (s²)²·second
         square = went / (once - square * twice)
     left = (taken - square * first + square**2 * second) * instrument
-    return square, float(np.sqrt(_patch_square(left[None], keep)[0, 0])) / abs(once - 2 * square * twice)
+    return square, float(np.sqrt(_patch_square(left[None], patch)[0, 0])) / abs(once - 2 * square * twice)
 
 
-def _displacement(taken: Array, old: Array, guides: Array, keep: BoolArray) -> tuple[tuple[float, float], float]:
-    """Along (I, J) in pixels, and the standard error of its length. guides: (2,V), the instruments."""
-    slopes = _slopes(old)[:, keep]
+def _displacement(
+    taken: Array, slopes: Array, guides: Array, patch: npt.NDArray[np.intp]
+) -> tuple[tuple[float, float], float]:
+    """Along (I, J) in pixels, and the standard error of its length, infinite where patches are too few to tell. taken,
+    patch: (V,); slopes: (2,V); guides: (2,V), the instruments."""
     inverse = np.linalg.pinv(guides @ slopes.T)
     found = inverse @ (guides @ taken)
-    covariance = inverse @ _patch_square((taken - found @ slopes) * guides, keep) @ inverse.T
-    if len(np.unique(patches(keep, PATCH_PIXELS)[0])) < FEWEST_PATCHES:
-        return (float(found[0]), float(found[1])), float("inf")
+    moved = float(found[0]), float(found[1])
+    if patch.max() + 1 < FEWEST_PATCHES:
+        return moved, float("inf")
+    covariance = inverse @ _patch_square((taken - found @ slopes) * guides, patch) @ inverse.T
     length = float(np.hypot(*found))
     along = found / length if length > 0 else np.array([1.0, 0.0])
-    return (float(found[0]), float(found[1])), float(np.sqrt(along @ covariance @ along))
+    return moved, float(np.sqrt(along @ covariance @ along))
 
 
-def _patch_square(left: Array, keep: BoolArray) -> Array:
-    """(N,N): covariance of the sums of (N,V) values at the V voxels of `keep`, from how sums of patches differ."""
-    number, count = patches(keep, PATCH_PIXELS)
-    filled = np.bincount(number, minlength=count) > 0
-    sums = np.stack([np.bincount(number, weights=one, minlength=count)[filled] for one in left])
+def _patch_square(left: Array, patch: npt.NDArray[np.intp]) -> Array:
+    """(N,N): covariance of the sums of (N,V) values, from how sums of patches differ. patch: (V,), from 0."""
+    sums = np.stack([np.bincount(patch, weights=one) for one in left])
     return np.asarray(sums @ sums.T * sums.shape[1] / max(sums.shape[1] - 1, 1))
 
 

@@ -55,10 +55,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """name: one of GATES or TRIAL_GATES. passed: None where nothing could be measured. value, limit: in
-    `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be measured. words:
-    one sentence for people. why: the few words that say why it is open; "" where it is not, or where no limit is set.
-    """
+    """name: one of GATES, TRIAL_GATES or `error_gate.ERROR_GATES`. passed: None where nothing could be measured. value,
+    limit: in `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be
+    measured. words: one sentence for people. why: the few words that say why it is open; "" where it is not, or where
+    no limit is set."""
 
     name: str
     passed: bool | None

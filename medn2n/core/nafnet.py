@@ -11,17 +11,15 @@ free. Nor the depthwise convolutions, which processors run at a fraction of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medn2n.core.networks import pad_to_multiple
+from medn2n.core.networks import Padding, pad_to_multiple
 from medn2n.core.tiling import HALO
 from medn2n.errors import UsageError
 
-Padding = Literal["zeros", "replicate"]
 SHARE = 0.3  # of what a block adds, at first
 FLOOR = 1e-5  # of the variance; torch's own
 LEVELS = {2: 5, 3: 4}  # halvings at most, so that the engines' multiples of 32 and 16 hold them

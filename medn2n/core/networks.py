@@ -16,6 +16,8 @@ from torch.nn import functional
 from medn2n.config import OWN_NETWORKS
 from medn2n.errors import UsageError
 
+Padding = Literal["zeros", "replicate"]  # what convolutions see beyond the border
+
 
 def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return {2: nn.Conv2d, 3: nn.Conv3d}[dims]  # type: ignore[return-value]
@@ -43,7 +45,7 @@ class UNet(nn.Module):
         out_channels: int = 1,
         channels: int = 48,
         levels: int = 5,
-        padding: Literal["zeros", "replicate"] = "zeros",
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         if not 1 <= levels <= {2: 5, 3: 3}.get(dims, 0):

@@ -2,7 +2,7 @@
 
 Four questions that a physicist would ask; `core.gates` holds the answers against limits:
     numbers   did the mean of a tissue move?                  core.ct_numbers
-    edges     are they as sharp as before, and in place?                  core.edges
+    edges     are they as sharp as before, and in place?      core.edges
     structure did anything go, or come, that is no noise?     core.structure_removed
     noise     is there less of it, and of what grain?         core.noise, core.noise_power
 

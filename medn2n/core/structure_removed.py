@@ -31,6 +31,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from medn2n.core.body import tissue_mask
+from medn2n.core.ct_numbers import REGIONS_HU
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
@@ -38,7 +39,6 @@ Mask = npt.NDArray[np.bool_]
 
 DIAMETERS_MM = (3.0, 5.0, 8.0)
 SOFT_TISSUE_HU = (-180.0, 180.0)
-LUNG_HU = (-950.0, -500.0)
 LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too, and every method softens some
 AWAY_FROM_EDGES_MM = 4.0
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
@@ -81,10 +81,12 @@ def structure_removed(
     pixel = float(max(spacing_mm[:2]))
     first, second = _slices_first(before), _slices_first(after)
     gaps = None if padding is None else _slices_first(padding)
-    tissue = _tissue(first, modality, gaps)
+    smooth = _smooth(first)
+    tissue = _tissue(first, smooth, modality, gaps)
     if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
         second = np.where(_with_holes(tissue), second, first)
-    flat, lung = _flat_tissue(first, tissue, pixel, modality, gaps), _lung(first, second, pixel, modality, gaps)
+    flat = _flat_tissue(smooth, tissue, pixel, modality, gaps)
+    lung = _lung((smooth, _smooth(second)), pixel, gaps) if modality == "CT" else np.zeros_like(flat)
     fields = [field for field in (flat, lung) if np.count_nonzero(field) >= FEWEST_VOXELS]
     if not fields:
         return None
@@ -158,10 +160,14 @@ def _correlation(removed: Array, shown: Array, flat: Mask, sigma: float) -> tupl
     return (float((one * other).sum() / power) if power > 0 else 0.0), float(1 / np.sqrt(independent))
 
 
-def _tissue(before: Array, modality: str, padding: Mask | None) -> Mask:
+def _smooth(scan: Array) -> Array:
+    """Means over 5×5 pixels."""
+    return np.asarray(ndimage.uniform_filter(np.nan_to_num(scan), (1, 5, 5)))
+
+
+def _tissue(before: Array, smooth: Array, modality: str, padding: Mask | None) -> Mask:
     """CT: soft tissue by its number. MR: what is not air."""
     if modality == "CT":
-        smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
         return np.asarray((smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]))
     last = None if padding is None else np.moveaxis(padding, 0, 2)
     return np.moveaxis(tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
@@ -177,26 +183,23 @@ def _with_holes(tissue: Mask) -> Mask:
     return whole
 
 
-def _flat_tissue(before: Array, tissue: Mask, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
+def _flat_tissue(smooth: Array, tissue: Mask, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
     """Tissue that is not bright (MR: vessels, fat) without what is near an edge of it. Not by its slope: a lesion that
     was taken out has one, and of 13 lesions of 40 % in MR 2 were then passed over."""
     tissue = tissue.copy()
     if modality == "MR" and tissue.any():
-        smooth = ndimage.uniform_filter(np.nan_to_num(before), (1, 5, 5))
         typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
         zero = min(0.0, float(smooth.min()))  # of a scan of which somebody took the mean
         tissue &= smooth - zero <= BRIGHT * (typical - zero)
     return _away_from_edges(tissue, pixel_mm, padding)
 
 
-def _lung(before: Array, after: Array, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
+def _lung(smooth: tuple[Array, Array], pixel_mm: float, padding: Mask | None) -> Mask:
     """Lung before or after, away from its edges and vessels: where a nodule was taken out there is lung after, and
     where one was made up there was lung before."""
-    found = np.zeros(before.shape, bool)
-    for scan in (before, after) if modality == "CT" else ():
-        smooth = ndimage.uniform_filter(np.nan_to_num(scan), (1, 5, 5))
-        found |= _away_from_edges((smooth > LUNG_HU[0]) & (smooth < LUNG_HU[1]), pixel_mm, padding)
-    return found
+    low, high = REGIONS_HU["lung"]
+    first, second = (_away_from_edges((one > low) & (one < high), pixel_mm, padding) for one in smooth)
+    return np.asarray(first | second)
 
 
 def _away_from_edges(tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:

@@ -13,10 +13,7 @@ EXPECTED = {"CT": "HU, which are below 0 in air and fat", "MR": "a magnitude, wh
 
 def refuse_other(volume: Volume, modality: str) -> None:
     """InputError UNKNOWN_MODALITY where the lowest measured value of a scan cannot be that of "CT" or "MR"."""
-    measured = np.isfinite(volume.voxels)
-    if volume.padding is not None:
-        measured &= ~volume.padding
-    low = float(np.min(volume.voxels, where=measured, initial=np.inf))
+    low = float(np.min(volume.voxels, where=volume.measured, initial=np.inf))
     if (low >= 0) if modality == "CT" else (low <= AIR_AT_MOST_HU):
         raise InputError(
             "UNKNOWN_MODALITY",

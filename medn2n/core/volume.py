@@ -65,10 +65,15 @@ class Volume:
             raise ValueError(f"with_voxels: expected shape {self.voxels.shape}, found {voxels.shape}")
         return replace(self, voxels=np.ascontiguousarray(voxels, dtype=np.float32))
 
+    @property
+    def measured(self) -> npt.NDArray[np.bool_]:
+        """bool, shape of `voxels`: True where there is a number that is no padding."""
+        finite = np.isfinite(self.voxels)
+        return np.asarray(finite if self.padding is None else finite & ~self.padding)
+
     def filled(self) -> FloatArray:
         """The voxels, with air (−1000 HU in a CT, else 0) where nothing was measured: padding, and no number."""
-        finite = np.isfinite(self.voxels)
-        measured = finite if self.padding is None else finite & ~self.padding
+        measured = self.measured
         return self.voxels if measured.all() else np.where(measured, self.voxels, np.float32(air_of(self.modality)))
 
     def frame(self, number: int) -> Volume:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Protocol
 
@@ -122,9 +123,10 @@ def _parts(reference: str) -> tuple[str, ...]:
 def stored_copies(case: Case, copies: CopiesFolder, load: Load) -> Callable[[Volume], Volume]:
     """A method that somebody ran elsewhere: asked for one of the case's scans, it answers with the scan's copy, in the
     intensity of the group's reference. InputError COPY_MISSING or COPY_DIFFERS (in shape, in geometry, in its padding,
-    or without a number where the scan has one) for one that cannot be held against its scan.
+    or without a number where the scan has one) for one that cannot be held against its scan. Each is read once.
     """
 
+    @cache
     def answer(scan: Volume) -> Volume:
         n = case.group.unmoved[next(place for place, one in enumerate(case.scans) if one is scan)]
         where = f"Group {case.group.group}, scan {n + 1}"
