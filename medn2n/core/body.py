@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from skimage.filters import threshold_multiotsu
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
+SAMPLE = 200_000  # voxels
 LEAST_AIR = 0.15  # share of a slice around a body or head
 DARK_TISSUE_RATIO = 1.5  # of root intensities; Rayleigh noise alone, smoothed and split in two, stays below 1.4
 BODY_HU = -500.0  # half way between air and water: the usual skin threshold
@@ -46,9 +48,18 @@ def tissue_mask(voxels: Array, padding: BoolArray | None = None, *, dark: bool =
     smooth = ndimage.uniform_filter(filled, size=(3, 3, 1))
     magnitude = filled.min() >= 0
     compressed = np.sqrt(np.maximum(smooth, 0)) if magnitude else smooth
-    sample = compressed.ravel()[:: max(1, compressed.size // 500_000)]
+    sample = _some(compressed)
     darkest = _dark_tissue_threshold(sample) if dark and magnitude else None
     return np.asarray(compressed > (otsu_threshold(sample) if darkest is None else darkest))
+
+
+def _some(voxels: Array) -> Array:
+    """Evenly spread ones, enough for a threshold. The step shares no factor with any axis: one that is a multiple of
+    the number of slices would take the first slice alone, which may be all air."""
+    step = max(1, voxels.size // SAMPLE)
+    while gcd(step, voxels.size) > 1:
+        step += 1
+    return voxels.ravel()[::step]
 
 
 def _dark_tissue_threshold(compressed: Array) -> float | None:
@@ -100,8 +111,7 @@ def _is_one_class(voxels: Array, mask: BoolArray) -> bool:
     """True of a CT cut out of a body: what Otsu split in two is no air and tissue."""
     if not mask.any() or mask.all():
         return True
-    step = slice(None, None, max(1, voxels.size // 500_000))
-    values, upper = voxels.ravel()[step], mask.ravel()[step]
+    values, upper = _some(voxels), _some(mask)
     if upper.all() or not upper.any():
         return True
     return float(values[upper].mean() - values[~upper].mean()) < AIR_TO_TISSUE_HU

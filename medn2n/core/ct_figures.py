@@ -15,7 +15,7 @@ from medn2n.core.ct_counting import expected_counts, log_moments
 from medn2n.core.ct_field import AIR_HU
 from medn2n.core.ct_noise_theory import Reconstruction, periodogram_at, variance_at
 from medn2n.core.ct_physics import STARVED_PHOTONS, CtProtocol, CtRepeats, Sinogram
-from medn2n.core.noise import flat_regions, noise_in
+from medn2n.core.noise import block_side, flat_regions, noise_in
 from medn2n.core.noise_figures import Figure, correlation, lag_one, radial, spread_of_means
 
 Array = npt.NDArray[np.float64]
@@ -74,8 +74,9 @@ def _places(scan: Sinogram, mask: BoolArray) -> tuple[Array, Array]:
 def own_noise_kept(own_sigma: float, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float:
     """HU of the scan's own noise that is left once a slice (rows, columns) was projected and reconstructed without
     noise: a second filter takes some of it, even where the kernel is the scan's own."""
-    flat = flat_regions(before[:, :, None])
-    first, second = (noise_in(one[:, :, None], flat) for one in (before, after))
+    noisy = before[:, :, None]
+    flat, side = flat_regions(noisy), block_side(noisy)
+    first, second = (noise_in(one[:, :, None], flat, side) for one in (before, after))
     return own_sigma * min(1.0, second / first) if first > 0 else 0.0
 
 

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from medn2n.core import metrics
 from medn2n.core.body import body_mask
 from medn2n.core.display import SOFT_TISSUE_HU
-from medn2n.core.noise import flat_regions, noise_in
+from medn2n.core.noise import block_side, flat_regions, noise_in
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.truth_figures import region_figures, windowed_figures
 from medn2n.core.volume import FloatArray, Volume
@@ -86,11 +86,11 @@ def single_scan_figures(
     some = spread_slices(first.shape)
     first, second, inside = first[..., some], second[..., some], inside[..., some]
     padding = None if padding is None else padding[..., some]
-    flat = flat_regions(first, padding) if flat is None else flat
+    flat, side = flat_regions(first, padding) if flat is None else flat, block_side(first, padding)
     body = (body_mask(first, before.modality, padding) if body is None else body) & inside
     return SingleScanFigures(
-        noise_before=noise_in(first, flat),
-        noise_after=noise_in(second, flat),
+        noise_before=noise_in(first, flat, side),
+        noise_after=noise_in(second, flat, side),
         mean_shift=metrics.bias(first, second, body) if body.any() else 0.0,
         minimum=(low[0], high[0]),
         maximum=(low[1], high[1]),

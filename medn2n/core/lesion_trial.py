@@ -29,7 +29,7 @@ from medn2n.core.lesions import (
     place_lesions,
     recovered,
 )
-from medn2n.core.noise import flat_regions, noise_in
+from medn2n.core.noise import block_side, flat_regions, noise_in
 from medn2n.core.noise_texture import noise_kernel
 from medn2n.core.volume import Volume
 
@@ -110,13 +110,13 @@ def lesion_answer(trial: LesionTrial, method: Method) -> LesionAnswer:
     without, with_lesions = method(trial.without).voxels, method(trial.with_lesions).voxels
     response = with_lesions.astype(np.float64) - without
     added: npt.NDArray[Any] = trial.with_lesions.voxels - trial.without.voxels
-    spacing = trial.without.spacing_mm
+    spacing, side = trial.without.spacing_mm, block_side(trial.without.voxels, trial.without.padding)
     return LesionAnswer(
         found=tuple(recovered(one, response, spacing) for one in trial.lesions),
         visibility=trial.visibility,
         inserted=np.array([_peak(one, added) for one in trial.lesions]),
-        noise_before=noise_in(trial.without.voxels, trial.flat),
-        noise_after=noise_in(without, trial.flat),
+        noise_before=noise_in(trial.without.voxels, trial.flat, side),
+        noise_after=noise_in(without, trial.flat, side),
     )
 
 

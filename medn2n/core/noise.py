@@ -165,19 +165,12 @@ def flat_regions(voxels: Array, padding: BoolArray | None = None, *, tissue: Boo
     return mask
 
 
-def noise_in(voxels: Array, flat: BoolArray) -> float:
+def noise_in(voxels: Array, flat: BoolArray, side: int) -> float:
     """Noise standard deviation of (I,J,K) `voxels` in the blocks that lie in `flat` (from `flat_regions`):
-    median over blocks, in the voxels' unit; 0 where there is no such block."""
-    sides = (12, 8, 5)  # the widest grid on which `flat` still holds whole blocks is the one it was made on
-    whole = next((side for side in sides if _covers(flat, side)), None)
-    sigma = cut_blocks(voxels, flat, side=whole).sigma if whole else np.zeros(0)
+    median over blocks, in the voxels' unit; 0 where there is no such block. side: of those blocks, the `block_side` of
+    the noisy scan."""
+    sigma = cut_blocks(voxels, flat, side=side).sigma
     return float(np.median(sigma)) if len(sigma) else 0.0
-
-
-def _covers(flat: BoolArray, side: int) -> bool:
-    """True where `flat` is made of whole blocks of `side`."""
-    blocks = cut_blocks(flat.astype(np.float32), flat, side=side)
-    return len(blocks.mean) > 0 and len(blocks.mean) * side**2 == np.count_nonzero(flat)
 
 
 def noise_sigma(voxels: Array, padding: BoolArray | None = None, *, blocks: Blocks | None = None) -> float:

@@ -71,11 +71,11 @@ def test_clipped_air_is_no_tissue_without_noise() -> None:
 def test_before_and_after_in_the_same_flat_regions() -> None:
     image = head()
     noisy = repeats(image, 15.0, seed=3)[0]
-    flat = noise.flat_regions(noisy)
+    flat, side = noise.flat_regions(noisy), noise.block_side(noisy)
     quieter = (image + 50 + (noisy - image - 50) / 3).astype(np.float32)
     assert flat.any()
-    assert noise.noise_in(noisy, flat) / noise.noise_in(quieter, flat) == pytest.approx(3, rel=0.25)
-    assert noise.noise_in(noisy, np.zeros_like(flat)) == 0.0
+    assert noise.noise_in(noisy, flat, side) / noise.noise_in(quieter, flat, side) == pytest.approx(3, rel=0.25)
+    assert noise.noise_in(noisy, np.zeros_like(flat), side) == 0.0
 
 
 def test_pair_sigma_is_blind_to_anatomy() -> None:
