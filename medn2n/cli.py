@@ -86,8 +86,7 @@ def catalogue_command(
         raise UsageError("SCANS does not exist. Give a folder of scans or a scan file.")
     found = catalogue(scans, modality=modality or "")
     print(json.dumps(catalogue_json(found), indent=1) if as_json else catalogue_table(found))
-    refused = sum(item.status == "refused" for item in found.passed_over)
-    raise typer.Exit(3 if refused else 0 if found.series else 4)
+    raise typer.Exit(3 if found.refused else 0 if found.series else 4)
 
 
 @app.command()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from medn2n.cli_options import ModalityOption
 from medn2n.errors import UsageError
+
+if TYPE_CHECKING:
+    from medn2n.core.catalogue import PassedOver
 
 simulate_app = typer.Typer(no_args_is_help=True, help="Noisy repeats of a scan, the truth, and a manifest.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that ship.")
@@ -92,10 +97,20 @@ def _simulate(modality: str, scans: Path, folder: Path, as_json: bool, **setting
     from medn2n.tables import simulation_json, simulation_table
     from medn2n.verbs import simulate
 
-    _, done = simulate(modality, scans, folder, **settings)
+    _, done, refused = simulate(modality, scans, folder, **settings)
     print(json.dumps(simulation_json(done), indent=1) if as_json else simulation_table(done))
     if not as_json:
         print(f"{folder / 'manifest.json'}")
+    _tell(refused)
+
+
+def _tell(refused: Sequence[PassedOver]) -> None:
+    """Say what was refused while the rest was done, and exit with 3 where anything was."""
+    from medn2n.tables import refused_lines
+
+    if refused:
+        print("\n".join(refused_lines(refused)), file=sys.stderr)
+        raise typer.Exit(3)
 
 
 @models_app.command("list")
@@ -236,8 +251,9 @@ def simulate_corrupt(
     if (black is None) != (white is None):
         raise UsageError("--black and --white go together.")
     levels = None if black is None or white is None else (black, white)
-    simulate_corruption(
+    _, refused = simulate_corruption(
         images, output, section={"kind": kind, **section}, repeats=repeats, seed=seed,
         modality=modality or "", levels=levels,
     )  # fmt: skip
     print(f"{output / 'manifest.json'}")
+    _tell(refused)

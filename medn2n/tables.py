@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.catalogue import Catalogue, PassedOver, Series
 from medn2n.core.scores import FIGURES
 
 if TYPE_CHECKING:
@@ -65,11 +65,15 @@ def catalogue_table(found: Catalogue) -> str:
         rows += [_series_row(series) for series in found]
         lines.append(aligned(rows, right=(4,)))
     counts = Counter((item.status, item.code) for item in found.passed_over)
-    refused = [item for item in found.passed_over if item.status == "refused"]
-    lines += [f"refused {item.id} ({_files(len(item.files))}) {item.code}: {item.reason}" for item in refused]
+    lines += refused_lines(refused := found.refused)
     lines += [f"passed  {count} × {code}" for (status, code), count in sorted(counts.items()) if status == "passed"]
     lines.append(f"{len(found)} series; {len(refused)} refused; {len(found.passed_over) - len(refused)} passed over.")
     return "\n".join(lines)
+
+
+def refused_lines(refused: Sequence[PassedOver]) -> list[str]:
+    """One line for each: its id, its rule's code and what is wrong."""
+    return [f"refused {item.id} ({_files(len(item.files))}) {item.code}: {item.reason}" for item in refused]
 
 
 def _series_row(series: Series) -> tuple[str, str, str, str, str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medn2n.config import parse_corrupt
+from medn2n.core.catalogue import PassedOver
 from medn2n.core.corruption import Levels, corruption_of
 from medn2n.core.repeat_groups import Decision
 from medn2n.core.volume import Volume
@@ -79,9 +80,9 @@ def _below(manifest: Manifest, folder: str) -> Manifest:
 
 def simulate(
     modality: str, scans: Path, output: Path, *, seed: int, **settings: Any
-) -> tuple[Manifest, list[SimulatedSeries]]:
-    """Simulated repeats of every series of `modality` below `scans` into `output`, their manifest, and what was
-    measured of each beside theory. settings: of `ct_simulation` or `mr_simulation`."""
+) -> tuple[Manifest, list[SimulatedSeries], tuple[PassedOver, ...]]:
+    """Simulated repeats of every series of `modality` below `scans` into `output`, their manifest, what was measured of
+    each beside theory, and what was refused. settings: of `ct_simulation` or `mr_simulation`."""
     if not scans.exists():
         raise UsageError("The scan does not exist. Give a scan file, a series folder or a tree.")
     check_output(scans, output)
@@ -95,10 +96,11 @@ def simulate(
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     root = scans if scans.is_dir() else scans.parent
-    return simulate_repeats(
-        catalogue(scans, modality=""), root, modality=modality, simulation=simulation, output=output, seed=seed,
-        description=description,
-    )  # fmt: skip
+    found = catalogue(scans, modality="")
+    manifest, done, refused = simulate_repeats(
+        found, root, modality=modality, simulation=simulation, output=output, seed=seed, description=description
+    )
+    return manifest, done, (*found.refused, *refused)
 
 
 def simulate_corruption(
@@ -110,8 +112,9 @@ def simulate_corruption(
     seed: int,
     modality: str = "",
     levels: tuple[float, float] | None = None,
-) -> Manifest:
-    """Corrupted repeats of every photograph and series below `scans` into `output`, with their manifest.
+) -> tuple[Manifest, tuple[PassedOver, ...]]:
+    """Corrupted repeats of every photograph and series below `scans` into `output`, with their manifest, and what was
+    refused.
 
     section: kind and settings as a recipe's section `corrupt` has them. levels: the values of black and white, where
     not those of the modality (`medn2n.stages.image_to_repeats`)."""
@@ -134,7 +137,9 @@ def simulate_corruption(
         description=", ".join([f"corrupted: {settings.kind}"] + [f"{name} {value}" for name, value in given.items()]),
     )
     root = scans if scans.is_dir() else scans.parent
-    return corrupt_repeats(catalogue(scans, modality=modality), root, plan=plan, output=output)
+    found = catalogue(scans, modality=modality)
+    manifest, refused = corrupt_repeats(found, root, plan=plan, output=output)
+    return manifest, (*found.refused, *refused)
 
 
 def evaluate_models(

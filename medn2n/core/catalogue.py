@@ -77,6 +77,11 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.series)
 
+    @property
+    def refused(self) -> tuple[PassedOver, ...]:
+        """What is wrong among the files, without what is merely no series."""
+        return tuple(item for item in self.passed_over if item.status == "refused")
+
     def without_photographs(self) -> Catalogue:
         """The scans alone, for what photographs have no part in: repeats, physics, benchmarks."""
         return replace(self, series=tuple(series for series in self.series if series.format != "photo"))

@@ -1,18 +1,21 @@
-"""Files of simulated repeats: written as float32, and those that lie in OUTPUT already, which a later pairing must not
-find beside the new ones."""
+"""Files of simulated repeats, made series by series and written as float32, and those that lie in OUTPUT already,
+which a later pairing must not find beside the new ones."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
+from medn2n.core.catalogue import PassedOver, Series
 from medn2n.core.volume import Volume
-from medn2n.errors import UsageError
+from medn2n.errors import InputError, UsageError
 from medn2n.formats.nifti import encode_new, gzipped
 from medn2n.formats.results import write_whole
 from medn2n.log import logger
 
+Made = TypeVar("Made")
 _OURS = re.compile(r"(repeat-\d+|valid-\d+|truth)(-real|-imaginary)?\.(nii\.gz|tiff)")
 
 
@@ -29,6 +32,30 @@ def refuse_others(output: Path, ids: Collection[str]) -> None:
             f"OUTPUT holds repeats of {len(others)} other series than INPUT does, which the new manifest would not "
             "name. Name another folder, or remove them."
         )
+
+
+def of_each(
+    found: Iterable[Series], make: Callable[[Series], Made], output: Path
+) -> tuple[list[Made], tuple[PassedOver, ...]]:
+    """What `make` gives for each series, and the series that it refuses: they cost the others nothing, and what an
+    earlier call wrote of them goes. Where it refuses all, the first one's InputError."""
+    wanted, made, refused, errors = list(found), [], [], []
+    for number, series in enumerate(wanted, start=1):
+        logger.info("series %s: %d of %d", series.id, number, len(wanted))
+        try:
+            made.append(make(series))
+        except InputError as error:
+            reason = str(error).removeprefix(f"Series {series.id}: ").removeprefix(f"File {series.id}: ")
+            refused.append(
+                PassedOver(id=series.id, files=series.files, status="refused", code=error.code, reason=reason)
+            )
+            errors.append(error)
+    if errors and not made:
+        raise errors[0]
+    for one in refused:
+        if (output / one.id).is_dir():
+            remove_earlier(output, one.id, ())
+    return made, tuple(refused)
 
 
 def remove_earlier(output: Path, series: str, names: Collection[str]) -> None:

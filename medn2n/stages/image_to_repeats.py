@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.catalogue import Catalogue, PassedOver, Series
 from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, countable
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo, UsageError
 from medn2n.formats import photo
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, named_modality, write_manifest
-from medn2n.formats.repeat_files import refuse_others, remove_earlier, write_scan
+from medn2n.formats.repeat_files import of_each, refuse_others, remove_earlier, write_scan
 from medn2n.formats.results import write_whole
 from medn2n.formats.scan import load_series
 from medn2n.formats.scan_write import refuse_uneven
@@ -51,7 +51,9 @@ class CorruptionPlan:
     description: str = ""
 
 
-def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, output: Path) -> Manifest:
+def corrupt_repeats(
+    found: Catalogue, root: Path, *, plan: CorruptionPlan, output: Path
+) -> tuple[Manifest, tuple[PassedOver, ...]]:
     """Corrupt every series below root; write OUTPUT/<id>/repeat-N, truth (and valid-N, 1 where a pixel was kept, of
     kind bernoulli) as .tiff or .nii.gz, and OUTPUT/manifest.json. The truth of counts (poisson) is the scan with what
     lies below black raised to it; the manifest's figure below_black says how much that was. A 4D series gives its first
@@ -63,13 +65,10 @@ def corrupt_repeats(found: Catalogue, root: Path, *, plan: CorruptionPlan, outpu
     if not all(series.modality for series in found):
         raise UsageError("A scan does not say whether it is CT or MR. Give --modality ct or --modality mr.")
     refuse_others(output, [series.id for series in found])
-    groups = []
-    for number, series in enumerate(found):
-        logger.info("series %s: %d of %d", series.id, number + 1, len(found))
-        groups.append(_one(series, root, plan, output))
+    groups, refused = of_each(found, lambda series: _one(series, root, plan, output), output)
     manifest = Manifest(name=output.name, description=f"{plan.description}; seed {plan.seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
-    return manifest
+    return manifest, refused
 
 
 def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Group:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import ct_figures, ct_physics, mr_acquisition
-from medn2n.core.catalogue import Catalogue, Series
+from medn2n.core.catalogue import Catalogue, PassedOver, Series
 from medn2n.core.ct_astra import astra_is_installed
 from medn2n.core.geometry import axial_order, square_pixel_mm
 from medn2n.core.mr_figures import mr_figures
@@ -26,9 +26,9 @@ from medn2n.core.pair_rules import noise_is_shared
 from medn2n.core.shared_noise import shared_noise
 from medn2n.core.unlabelled import refuse_other
 from medn2n.core.volume import Volume
-from medn2n.errors import InputError, NothingToDo, UsageError
+from medn2n.errors import InputError, NothingToDo
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_json, write_manifest
-from medn2n.formats.repeat_files import refuse_others, remove_earlier, write_scan
+from medn2n.formats.repeat_files import of_each, refuse_others, remove_earlier, write_scan
 from medn2n.formats.scan import load_series
 from medn2n.formats.scan_write import refuse_uneven
 from medn2n.log import keyed_id, logger
@@ -208,18 +208,18 @@ def _volumes(slices: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArra
 
 def simulate_repeats(
     found: Catalogue, root: Path, *, modality: str, simulation: Simulation, output: Path, seed: int, description: str
-) -> tuple[Manifest, list[SimulatedSeries]]:
+) -> tuple[Manifest, list[SimulatedSeries], tuple[PassedOver, ...]]:
     """Simulate every series of `modality` (or of none stated) below root; write OUTPUT/<id>/repeat-N.nii.gz and
     truth.nii.gz, OUTPUT/manifest.json and OUTPUT/simulation.json. Complex MR gives repeat-N-real and
     repeat-N-imaginary, each kind a group of its own. A 4D series gives its first frame. All groups go into the training
-    split: which subjects to keep for other splits is the user's to say. UsageError where a scan does not allow what was
-    asked, or OUTPUT holds repeats of others; InputError for a scan that cannot be simulated from."""
+    split: which subjects to keep for other splits is the user's to say. Last of all, the series that cannot be
+    simulated from, or do not allow what was asked. UsageError where OUTPUT holds repeats of others; InputError where no
+    scan can be simulated from."""
     if not (wanted := [series for series in found if series.modality in (modality, "")]):
         raise NothingToDo(f"There is no {modality} series to simulate from.")
     refuse_others(output, [series.id for series in wanted])
-    groups, done = [], []
-    for number, series in enumerate(wanted):
-        logger.info("series %s: %d of %d", series.id, number + 1, len(wanted))
+
+    def one(series: Series) -> tuple[list[Group], SimulatedSeries]:
         # Seeded by the series itself: another scan in the folder changes nothing here.
         seeds = (seed, int(keyed_id(series.id)[2:], 16))
         volume = load_series(series, root=root, modality=modality).frame(0)
@@ -231,18 +231,18 @@ def simulate_repeats(
             made = simulation(base, np.random.default_rng(seeds))
         new = [_group(series, base, made, part, output, description) for part in made.parts]
         remove_earlier(output, series.id, [str(name) for group in new for name in (*group.image, group.truth)])
-        groups += new
-        done.append(_record(series.id, seeds, base, made))
+        figures = [figure.finite() for figure in made.figures]
+        return new, SimulatedSeries(
+            id=series.id, seed=seeds, shape=base.voxels.shape, settings=made.settings, figures=figures
+        )
+
+    made, refused = of_each(wanted, one, output)
+    groups, done = [group for new, _ in made for group in new], [record for _, record in made]
     manifest = Manifest(name=output.name, description=f"{description}; seed {seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
     record = {"schema": SCHEMA, "modality": modality, "seed": seed, "series": [asdict(one) for one in done]}
     write_json(record, output / "simulation.json")
-    return manifest, done
-
-
-def _record(series: str, seed: tuple[int, int], base: Volume, made: Simulated) -> SimulatedSeries:
-    figures = [figure.finite() for figure in made.figures]
-    return SimulatedSeries(id=series, seed=seed, shape=base.voxels.shape, settings=made.settings, figures=figures)
+    return manifest, done, refused
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def _naming(series: Series) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise UsageError(f"Series {series.id}: {error}.") from None
+        raise InputError("CANNOT_SIMULATE", f"Series {series.id}: {error}.") from None
     except InputError as error:
         raise InputError(error.code, f"Series {series.id}: {error}") from None
 

@@ -213,7 +213,6 @@ def test_json_for_programs(call: Call, mr: Path) -> None:
         (["ct", "--photons", 1e4, "--dose", 0.5], "contradict"),
         (["ct", "--geometry", "cone"], "geometry: expected one of parallel, fan, found 'cone'."),
         (["ct", "--split", "views", "--repeats", 5], "multiple of the 5 repeats, found 492."),
-        (["ct", "--geometry", "fan", "--source-mm", 40], "radius of 36 pixels, found 20."),
         (["ct", "--projector", "cuda"], "expected one of own, astra"),
         (["ct", "--dose", 1.0], "dose"),
         (["mr", "--image", "phase"], "found 'phase'."),
@@ -227,10 +226,16 @@ def test_what_cannot_be_is_one_sentence(call: Call, ct: Path, options: list, sai
     assert len(done.err.strip().splitlines()) == 1
 
 
+def test_a_scan_that_does_not_fit_the_settings_is_refused(call: Call, ct: Path) -> None:
+    done = call("-q", "simulate", "ct", ct, "-o", ct.parent / "made", "--geometry", "fan", "--source-mm", 40)
+    assert done.code == 3
+    assert "radius of 36 pixels, found 20." in done.err
+
+
 def test_a_scan_without_noise_has_no_dose(call: Call, tmp_path: Path) -> None:
     flat = np.full((40, 40, 2), 40.0)
     flat[:4] = -1000
     scan = stored(tmp_path / "flat.nii.gz", flat)
     done = call("-q", "simulate", "ct", scan, "-o", tmp_path / "made", "--dose", 0.5, "--views", 30)
-    assert done.code == 2
+    assert done.code == 3
     assert "Give photons instead" in done.err
