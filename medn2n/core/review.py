@@ -59,9 +59,11 @@ def _of_frame(gate: Gate, number: int, frames: int) -> Gate:
     return replace(gate, words=f"Frame {number} of {frames}: {gate.words}")
 
 
-def _badness(gate: Gate) -> tuple[bool, float]:
-    """Failed before held, then by how near the limit is; what could not be measured last."""
-    return gate.passed is False, gate.excess if isfinite(gate.excess) else float("-inf")
+def _badness(gate: Gate) -> tuple[int, float]:
+    """Failed before open before held, so that no frame is said to hold which could not be measured; then by how near
+    the limit is."""
+    rank = {False: 2, None: 1, True: 0}[gate.passed]
+    return rank, gate.excess if isfinite(gate.excess) else float("-inf")
 
 
 def scan_traits(scan: Volume, scale: IntensityScale, acquisition: Mapping[str, Any]) -> ScanTraits:

@@ -53,6 +53,20 @@ def test_a_series_without_fault_passes_and_a_volume_names_no_frame() -> None:
     assert not any("Frame" in gate.words for gate in reviewed(one, one).gates)
 
 
+def test_a_frame_that_cannot_be_measured_is_told_beside_others_that_hold() -> None:
+    before = series()
+    voxels = np.array(before.voxels)
+    voxels[..., 4] = -1000  # no body in the last frame
+    empty = before.with_voxels(voxels)
+    whole, first = (
+        next(gate for gate in reviewed(scan, scan).gates if gate.name == "sharpness")
+        for scan in (empty, empty.frame(0))
+    )
+    assert first.passed is True
+    assert whole.passed is None
+    assert whole.words.startswith("Frame 5 of 5: ")
+
+
 def test_what_is_too_uncertain_to_tell_neither_holds_nor_fails() -> None:
     rng = np.random.default_rng(0)
     i, j = np.mgrid[:64, :64]
