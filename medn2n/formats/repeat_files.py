@@ -39,23 +39,26 @@ def of_each(
 ) -> tuple[list[Made], tuple[PassedOver, ...]]:
     """What `make` gives for each series, and the series that it refuses: they cost the others nothing, and what an
     earlier call wrote of them goes. Where it refuses all, the first one's InputError."""
-    wanted, made, refused, errors = list(found), [], [], []
+    wanted, made = list(found), []
+    refused: list[tuple[Series, InputError]] = []
     for number, series in enumerate(wanted, start=1):
         logger.info("series %s: %d of %d", series.id, number, len(wanted))
         try:
             made.append(make(series))
         except InputError as error:
-            reason = str(error).removeprefix(f"Series {series.id}: ").removeprefix(f"File {series.id}: ")
-            refused.append(
-                PassedOver(id=series.id, files=series.files, status="refused", code=error.code, reason=reason)
-            )
-            errors.append(error)
-    if errors and not made:
-        raise errors[0]
-    for one in refused:
-        if (output / one.id).is_dir():
-            remove_earlier(output, one.id, ())
-    return made, tuple(refused)
+            refused.append((series, error))
+    if refused and not made:
+        raise refused[0][1]
+    for series, _ in refused:
+        if (output / series.id).is_dir():
+            remove_earlier(output, series.id, ())
+    return made, tuple(_refusal(series, error) for series, error in refused)
+
+
+def _refusal(series: Series, error: InputError) -> PassedOver:
+    """The id stands before it, so not once more in the reason."""
+    reason = str(error).removeprefix(f"Series {series.id}: ").removeprefix(f"File {series.id}: ")
+    return PassedOver(id=series.id, files=series.files, status="refused", code=error.code, reason=reason)
 
 
 def remove_earlier(output: Path, series: str, names: Collection[str]) -> None:

@@ -60,16 +60,12 @@ def test_every_kind_keeps_the_shape_and_follows_from_its_generator(kind: str, sh
     seed=st.integers(0, 99),
 )
 def test_strength_is_a_share_of_the_range(kind: str, black: float, width: float, seed: int) -> None:
-    """The same picture in other units is corrupted alike."""
+    """The same picture in other units is corrupted alike. In float64: a rate off by the rounding of float32 may draw
+    another count, and other numbers from there on."""
     image, levels = ramp((24, 20)), Levels(black=black, white=black + width)
     plain = corrupt(image, KINDS[kind](), draws(seed)).image
-    other = corrupt(levels.values(Levels().shares(image)), KINDS[kind](), draws(seed), levels=levels).image
-    if kind == "poisson":  # a rate off by rounding may draw another count, and other numbers from there on
-        first, second = (made - Levels().shares(image) for made in (Levels().shares(plain), levels.shares(other)))
-        assert abs(np.mean(first - second)) < 5 * np.std(first - second) / np.sqrt(image.size) + 3e-3
-        assert np.std(second) == pytest.approx(np.std(first), rel=0.25)
-    else:
-        np.testing.assert_allclose(levels.shares(other), Levels().shares(plain), atol=3e-3)
+    other = corrupt(black + width * Levels().shares(image), KINDS[kind](), draws(seed), levels=levels).image
+    np.testing.assert_allclose(levels.shares(other), Levels().shares(plain), atol=3e-3)
 
 
 def test_gaussian_noise_is_white_unclipped_and_of_its_own_level_in_each_call() -> None:
