@@ -104,11 +104,17 @@ def test_settings_over_the_recipe_s(tmp_path: Path) -> None:
         "network.dims=4",
         "network={dims: 3, neighbours: 1}",
         "samples.tissue=1.1",
+        "returned.share=1",
     ],
 )
 def test_wrong_settings_are_usage_errors(setting: str) -> None:
     with pytest.raises(UsageError):
         read_recipe(recipes_folder() / "mr_repeats.yaml", [setting])
+
+
+def test_a_photograph_gets_nothing_back_that_is_told_in_millimetres() -> None:
+    with pytest.raises(UsageError, match="millimetres"):
+        read_recipe(recipes_folder() / "paper_gaussian.yaml", ["returned.share=0.2"])
 
 
 def test_every_shipped_recipe_has_a_budget_for_two_cores_and_for_a_gpu() -> None:

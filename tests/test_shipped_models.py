@@ -18,7 +18,9 @@ from medn2n.batch_options import Options
 from medn2n.core import ct_physics
 from medn2n.core.classical import FILTERS
 from medn2n.core.ct_field import pad_to_square
+from medn2n.core.detection_trial import detection_after, detection_trial
 from medn2n.core.evaluation import single_scan_figures
+from medn2n.core.gates import Limits
 from medn2n.core.metrics import psnr
 from medn2n.core.noise import noise_sigma
 from medn2n.core.tuning import TuningCase, tune
@@ -201,6 +203,23 @@ def test_simulated_low_dose_head_beats_every_filter_at_its_best(ct: Denoiser, si
     ours = psnr(truth, ct(scan).voxels, window=SOFT_TISSUE_HU)
     for name in ("gaussian", "median", "tv", "nlm"):
         assert ours > filtered_at_best(name, scan, truth), name
+
+
+@needs_data
+@pytest.mark.parametrize("contrast", [10.1, 14.0])
+def test_a_faint_disc_stays_as_detectable_as_it_was(ct: Denoiser, contrast: float) -> None:
+    stored = Path(DATA) / "ct_sim"
+    slices = [np.load(stored / f"lcdct_fbp_dose100_signal_{kind}.npz")["hu"] for kind in ("absent", "present")]
+    affine = np.diag([-0.6445, -0.6445, 1.0, 1.0])
+    scans = [
+        Volume(voxels=one[..., None].astype(np.float32) - 1000, affine=affine, unit="HU", modality="CT")
+        for one in np.concatenate(slices)
+    ]
+    trial = detection_trial(scans, diameter_mm=3.0, contrast=contrast)
+    assert trial is not None
+    change = detection_after(trial, ct)
+    assert change.interval[0] >= -Limits().auc_loss
+    assert single_scan_figures(scans[0], ct(scans[0])).noise_after < 0.2 * noise_sigma(scans[0].voxels)
 
 
 @needs_data

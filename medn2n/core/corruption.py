@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.config import Corrupt
+from medn2n.config.second_views import Corrupt
 from medn2n.core.kspace_keeping import EDGE_CHANCE, undersampled
 from medn2n.core.lettering import random_line, written
 from medn2n.core.random_marks import random_mark

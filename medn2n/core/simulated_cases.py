@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medn2n.config import Recipe, SimulateCt, SimulateMr
+from medn2n.config import Recipe
+from medn2n.config.second_views import SimulateCt, SimulateMr
 from medn2n.core import digital_objects, simulation
 from medn2n.core.body import tissue_mask
 from medn2n.core.case_scaling import scaled_case

@@ -57,6 +57,7 @@ def _training(info: ModelInfo) -> list[str]:
         f"{int(figures['parameters']):,} parameters, residual: {info.network.residual}.",
         f"- {int(figures['steps']):,} steps in {figures['training_minutes']} minutes; {_kept(info)}.",
         *_rounds(info),
+        *_returned(info),
         f"- Manifest sha256 {info.manifest_sha256[:16]}…, {info.scope.groups} scans or groups of "
         f"{info.scope.subjects} subjects.",
     ]
@@ -102,6 +103,16 @@ def _rounds(info: ModelInfo) -> list[str]:
             "pass for anatomy."
         )
     return lines
+
+
+def _returned(info: ModelInfo) -> list[str]:
+    back = info.recipe.get("returned") or {}
+    if not back.get("share"):
+        return []
+    return [
+        f"- Of what the network takes away on scales above {back['mm']:g} mm (sigma of a Gaussian, in plane), the scan "
+        f"gets a share of {back['share']:g} back, since faint lesions are of that size."
+    ]
 
 
 def _digital(info: ModelInfo) -> list[str]:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 import medn2n
-from medn2n.config import AddedNoise
+from medn2n.config import Returned
+from medn2n.config.second_views import AddedNoise
 from medn2n.core import tiling
 from medn2n.core.background import masked_background, measured_air
+from medn2n.core.coarse import coarse_part
 from medn2n.core.intensity import IntensityScale, fit_scale
 from medn2n.core.noise import is_magnitude
 from medn2n.core.noise_texture import noise_kernel, noise_level
@@ -48,6 +50,7 @@ class Denoiser:
         self.engine = engine
         # A network that was never shown mirror images, as of pictures with lettering, sees none.
         self._both_ways = both_ways and bundle.info.recipe.get("samples", {}).get("flip", True)
+        self._returned = Returned.model_validate(bundle.info.recipe.get("returned", {}))
         self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS[bundle.info.network.dims]
 
     @classmethod
@@ -80,15 +83,18 @@ class Denoiser:
         """What a written copy says of how it was made, and what its identifiers are derived from. rician: what noise
         adds to weak magnitudes is taken off, the noise being `sigma`, or measured."""
         parameters = {"strength": strength, "engine": self.engine.name, "medn2n": medn2n.__version__}
+        if self._returned.share:
+            parameters["returned"] = self._returned.model_dump()
         if rician:
             parameters |= {"rician": "correct", "sigma": "measured" if sigma is None else sigma}
         return Provenance(model=self.bundle.info.name, model_sha256=self.bundle.sha256, parameters=parameters)
 
     def __call__(self, volume: Volume, *, strength: float = 1.0, rician_sigma: float | None = None) -> Volume:
         """The denoised volume: same shape, unit, geometry and source. strength 0 gives the input, 1 the network's
-        output. rician_sigma: noise (of the real part, in the scan's unit) of a magnitude image, whose mean the network
-        learned; the answer is then the signal that has this mean (`core.rician`), and a scan with negative values is
-        refused. Padding and masked background come back unchanged. Each time frame is denoised by itself."""
+        output, less what the model returns (`config.Returned`). rician_sigma: noise (of the real part, in the scan's
+        unit) of a magnitude image, whose mean the network learned; the answer is then the signal that has this mean
+        (`core.rician`), and a scan with negative values is refused. Padding and masked background come back unchanged.
+        Each time frame is denoised by itself."""
         info = self.bundle.info
         if volume.modality and volume.modality != info.modality:
             raise ModelError(
@@ -98,11 +104,10 @@ class Denoiser:
             raise ModelError("UNEVEN_SLICES", "The slices are unevenly spaced; a 3D model cannot be used on them.")
         voxels = volume.voxels[..., None] if volume.voxels.ndim == 3 else volume.voxels
         padding = np.zeros(voxels.shape, bool) if volume.padding is None else volume.padding.reshape(voxels.shape)
-        pixel_mm = max(volume.spacing_mm[:2])
         if rician_sigma is not None:
             _check_magnitude(volume)
         frames = [
-            self._frame(voxels[..., t], padding[..., t], pixel_mm, strength, rician_sigma)
+            self._frame(voxels[..., t], padding[..., t], volume.spacing_mm[:2], strength, rician_sigma)
             for t in range(voxels.shape[3])
         ]
         return volume.with_voxels(np.stack(frames, axis=3).reshape(volume.voxels.shape))
@@ -119,7 +124,7 @@ class Denoiser:
         self,
         voxels: FloatArray,
         padding: npt.NDArray[np.bool_],
-        pixel_mm: float,
+        pixel_mm: tuple[float, float],
         strength: float,
         rician_sigma: float | None,
     ) -> FloatArray:
@@ -135,9 +140,11 @@ class Denoiser:
         )
         seen = image
         if self.bundle.info.modality == "MR":
-            seen = measured_air(image, untouched, pixel_mm=pixel_mm, generator=_generator(image))
+            seen = measured_air(image, untouched, pixel_mm=max(pixel_mm), generator=_generator(image))
         removed = scale.to_network(seen) - self._answer(scale.to_network(seen))
         removed *= np.float32(scale.scale)
+        if self._returned.share:
+            removed -= np.float32(self._returned.share) * coarse_part(removed, self._returned.mm, pixel_mm)
         if rician_sigma is not None:
             removed = image - signal_from_mean(np.maximum(image - removed, 0.0), rician_sigma).astype(np.float32)
         result = image - np.float32(strength) * removed

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medn2n.config import Corrupt
+from medn2n.config.second_views import Corrupt
 from medn2n.core.corruption import (
     KINDS,
     Bernoulli,

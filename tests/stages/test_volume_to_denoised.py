@@ -40,7 +40,7 @@ class Shifting:
         return batch - np.float32(self.by)
 
 
-def bundle(modality: str = "CT", *, dims: int = 2) -> Bundle:
+def bundle(modality: str = "CT", *, dims: int = 2, **recipe: object) -> Bundle:
     ct = modality == "CT"
     info = ModelInfo.model_validate(
         {
@@ -49,7 +49,7 @@ def bundle(modality: str = "CT", *, dims: int = 2) -> Bundle:
             "network": {"dims": dims},
             "scaling": SCALING[modality],
             "scope": Scope(unit="HU" if ct else "a.u.", groups=1, subjects=1, noise_share=(0.0, 1.0)),
-            "recipe": {},
+            "recipe": recipe,
             "manifest_sha256": "0",
             "medn2n_version": "0",
             "sha256": {"models/model.safetensors": "abc"},
@@ -102,6 +102,28 @@ def test_strength() -> None:
     denoiser = Denoiser(bundle(), Shifting())
     assert np.array_equal(denoiser(volume, strength=0.0).voxels, volume.voxels)
     np.testing.assert_allclose(denoiser(volume, strength=0.5).voxels, volume.voxels - 25, atol=1e-3)
+
+
+class Emptying(Shifting):
+    """An engine that takes everything away."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return 0 * super().__call__(batch)
+
+
+def test_a_share_of_what_is_coarse_is_returned() -> None:
+    size = 160
+    i = np.arange(size)[:, None, None] * np.ones((1, size, 2), np.float32)
+    j = i.transpose(1, 0, 2)
+    coarse, fine = (500 * np.cos(2 * np.pi * one / 16) for one in (i, j))
+    volume = scan(voxels=(coarse + fine).astype(np.float32))  # waves of 16 pixels: 11.2 mm along I, 14.5 mm along J
+    returned = {"share": 0.4, "mm": 2.0}
+    made = Denoiser(bundle(returned=returned), Emptying())(volume).voxels
+    left_i, left_j = (0.4 * np.exp(-2 * (np.pi * 2.0 / (16 * mm)) ** 2) for mm in volume.spacing_mm[:2])
+    inside = slice(32, -32)  # beyond the reach of the border
+    expected = left_i * coarse + left_j * fine
+    np.testing.assert_allclose(made[inside, inside], expected[inside, inside], atol=0.5)
+    assert np.array_equal(Denoiser(bundle(returned=returned), Emptying())(volume, strength=0.0).voxels, volume.voxels)
 
 
 def test_strength_zero_is_the_identity_for_magnitudes_too() -> None:
@@ -258,6 +280,9 @@ def test_provenance_names_what_decides_the_voxels() -> None:
     assert (provenance.model, provenance.model_sha256) == ("toy", "abc")
     assert provenance.parameters["strength"] == 0.5
     assert provenance.parameters["engine"] == "shifting"
+    assert "returned" not in provenance.parameters
+    returned = {"share": 0.25, "mm": 1.0}
+    assert Denoiser(bundle(returned=returned), Shifting()).provenance().parameters["returned"] == returned
 
 
 @pytest.mark.parametrize("openvino", [True, False])

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from medn2n.config.second_views import AddedNoise, BlindSpot, Corrupt, SimulateCt, SimulateMr, Strict, Subsample
 from medn2n.errors import UsageError
 
 OWN_NETWORKS = ("unet", "nafnet", "tanh_autoencoder")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Network(_Strict):
+class Network(Strict):
     """name: one of OWN_NETWORKS (the paper's U-Net, a NAFNet-like one, the autoencoder that articles print; 2D or 3D)
     or a class of monai.networks.nets; arguments go to it as they are. residual: the network predicts what to add to
     its input. neighbours: so many slices on either side of the one that is denoised join it as channels of a 2D network
@@ -48,7 +45,7 @@ class Network(_Strict):
         return {**dims, **self.arguments, **channels}
 
 
-class Scaling(_Strict):
+class Scaling(Strict):
     """Physical units ↔ network units: x = (value − offset) / scale, invertible and recorded in the bundle.
 
     fixed: the numbers given (CT: HU). percentile: offset 0 and scale = that percentile of the absolute values that
@@ -61,116 +58,15 @@ class Scaling(_Strict):
     percentile: float = Field(default=99.0, gt=0, le=100)
 
 
-class SimulateCt(_Strict):
-    """Low-dose repeats of every slice (medn2n.core.ct_physics). noise_hu: what is added in the body, drawn
-    log-uniformly between the two, and at least three times what the slice already has; the dose follows from it.
-    cutoff: where the kernel ends, as a share of Nyquist; noise_cutoff: where that of the noise ends, as a share of it.
-    draws: acquisitions a slice, each with its own dose and kernel; repeats: independent measurements of each.
-    slab_mm: neighbouring slices are averaged up to this thickness; quiet_hu: a base noisier than this is also
-    averaged 2×2 in plane, so that its own noise, which every repeat would share, stays below the simulated.
-    digital: so many scans of random digital objects join the manifest's, since those have no noise of their own."""
+class Returned(Strict):
+    """A share of what the network takes away on scales above `mm` (sigma of a Gaussian, in plane) that the scan gets
+    back. Faint lesions are of that size, and a network that learned mean squares takes some of them for noise."""
 
-    noise_hu: tuple[float, float] = (3.0, 90.0)
-    kernels: list[str] = ["ramp", "shepp-logan", "cosine", "hamming", "hann"]
-    cutoff: tuple[float, float] = (0.4, 1.0)
-    noise_cutoff: tuple[float, float] = (0.3, 1.0)
-    views: int = 492
-    electronic_sigma: float = 5.0
-    repeats: int = Field(default=2, ge=2)
-    draws: int = Field(default=4, ge=1)
-    slab_mm: float = 5.0
-    quiet_hu: float = 8.0
-    slices: int = Field(default=6, ge=1, description="at most so many slices (slabs) of a scan")
-    digital: int = Field(default=0, ge=0)
+    share: float = Field(default=0.0, ge=0, lt=1)
+    mm: float = Field(default=1.0, gt=0, le=20)
 
 
-class SimulateMr(_Strict):
-    """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the slice's 99th percentile) over noise,
-    drawn log-uniformly, the noise at least three times the slice's own; zero_fill: share of k-space that is not filled
-    with zeros, drawn log-uniformly; digital: so many scans of random digital objects join the manifest's."""
-
-    snr: tuple[float, float] = (6.0, 80.0)
-    zero_fill: tuple[float, float] = (0.25, 1.0)
-    repeats: int = Field(default=2, ge=2)
-    draws: int = Field(default=4, ge=1)
-    slices: int = Field(default=8, ge=1)
-    digital: int = Field(default=0, ge=0)
-
-
-Range = tuple[float, float]
-_CORRUPT_TAKES = {
-    "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
-    "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"}, "kspace": {"p_edge"},
-}  # fmt: skip
-_CORRUPT_LIMITS = {"sigma": (0, 1e6), "chi": (1e-6, 1e9), "p": (0, 0.99), "strength": (0.0, 1.0), "shade": (0.0, 1.0)}
-
-
-class Corrupt(_Strict):
-    """What medn2n.core.corruption does to a clean picture, anew at each visit. Each setting is one number or a range
-    to draw from, uniformly; one that is not given is the paper's; one that the kind does not have is refused.
-
-    sigma: noise in 255ths of the range (gaussian, rician). chi: counts a white pixel (poisson). p: share of pixels
-    that are erased (bernoulli), replaced (impulse) or covered (text), at most 0.99. size: of letters in pixels (text),
-    or of a mark as a share of the image (watermark). strength: of a mark, 1 is opaque; shade: its colour, 0 black to 1
-    white; mark: picture file of the one to use, in about its own size where none is given; else each is drawn.
-    """
-
-    kind: Literal["gaussian", "poisson", "bernoulli", "impulse", "rician", "text", "watermark", "kspace"]
-    sigma: Range | None = None
-    chi: Range | None = None
-    p: Range | None = None
-    size: Range | None = None
-    strength: Range | None = None
-    shade: Range | None = None
-    mark: str | None = None
-    p_edge: float | None = Field(default=None, gt=0, lt=1)
-
-    @field_validator("sigma", "chi", "p", "size", "strength", "shade", mode="before")
-    @classmethod
-    def _one_number(cls, value: object) -> object:
-        return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-    @model_validator(mode="after")
-    def _fits(self) -> Corrupt:
-        for name, value in self.parameters().items():
-            if name not in _CORRUPT_TAKES[self.kind]:
-                takes = ", ".join(sorted(_CORRUPT_TAKES[self.kind]))
-                raise ValueError(f"{name}: corrupt kind {self.kind} takes {takes} only")
-            if name in ("mark", "p_edge"):
-                continue
-            size = (4.0, 1e4) if self.kind == "text" else (0.01, 2.0)
-            low, high = size if name == "size" else _CORRUPT_LIMITS[name]
-            if not low <= value[0] <= value[1] <= high:
-                raise ValueError(f"{name}: expected {low:g} ≤ low ≤ high ≤ {high:g}, found {value[0]:g}, {value[1]:g}")
-        return self
-
-    def parameters(self) -> dict[str, Any]:
-        """What was given besides the kind."""
-        return self.model_dump(exclude={"kind"}, exclude_none=True)
-
-
-class AddedNoise(_Strict):
-    """Noisier2Noise (Moran 2020): the input has alpha times as much noise on top as the scan has of its own. A model
-    made so adds such noise to what it denoises, `draws` times, corrects for it, and gives the mean."""
-
-    alpha: float = Field(default=1.0, ge=0.2, le=3)
-    draws: int = Field(default=4, ge=1, le=64)
-
-
-class Subsample(_Strict):
-    """Neighbor2Neighbor (Huang 2021): gamma weighs the regulariser, which grows to it over the run."""
-
-    gamma: float = Field(default=2.0, ge=0)
-
-
-class BlindSpot(_Strict):
-    """Noise2Void (Krull 2019): so large a share of the pixels is replaced by others within `radius`."""
-
-    share: float = Field(default=0.02, gt=0, le=0.5)
-    radius: int = Field(default=2, ge=1)
-
-
-class Samples(_Strict):
+class Samples(Strict):
     """patch: edge in voxels along each axis of the network. epoch: samples an epoch, shared equally by the groups.
     tissue: share of the patches that are centred on tissue; the others lie anywhere."""
 
@@ -188,7 +84,7 @@ class Samples(_Strict):
         return self
 
 
-class Optimiser(_Strict):
+class Optimiser(Strict):
     """Adam as in the paper, or Muon. The rate falls evenly to nothing over the last `ramp_down` of the run."""
 
     name: Literal["adam", "muon"] = "adam"
@@ -200,7 +96,7 @@ class Optimiser(_Strict):
     gradient_clip: float = Field(default=1.0, gt=0)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that training needs besides the manifest."""
 
     name: str
@@ -218,6 +114,7 @@ class Recipe(_Strict):
     added_noise: AddedNoise = AddedNoise()
     subsample: Subsample = Subsample()
     blind_spot: BlindSpot = BlindSpot()
+    returned: Returned = Returned()
     base_model: str = Field(
         default="",
         description="model (name or folder) that denoises the scans that repeats are simulated from: what is left of "
@@ -255,6 +152,8 @@ class Recipe(_Strict):
         section = {"CT": self.simulate_ct, "MR": self.simulate_mr}.get(self.modality)
         if "simulate" in self.pairs and self.modality == "PHOTO":
             raise ValueError("pairs: photographs have no scanner to simulate; use repeats")
+        if self.returned.share and self.modality == "PHOTO":
+            raise ValueError("returned: photographs have no millimetres")
         if "simulate" in self.pairs and section is None:
             raise ValueError(f"pairs: {self.pairs} needs a section simulate_{self.modality.lower()}")
         if "simulate" in self.pairs and (self.network.dims == 3 or self.network.neighbours):
