@@ -144,6 +144,7 @@ class Denoiser:
         removed = scale.to_network(seen) - self._answer(scale.to_network(seen))
         removed *= np.float32(scale.scale)
         if self._returned.share:
+            removed[untouched] = 0  # nothing was measured there
             removed -= np.float32(self._returned.share) * coarse_part(removed, self._returned.mm, pixel_mm)
         if rician_sigma is not None:
             removed = image - signal_from_mean(np.maximum(image - removed, 0.0), rician_sigma).astype(np.float32)
