@@ -59,9 +59,9 @@ class Scaling(Strict):
 
 
 class Returned(Strict):
-    """A share of what the network takes away on scales above `mm` (sigma of a Gaussian, in plane, at least a pixel) that
-    the scan gets back. Faint lesions are of that size, and a network that learned mean squares takes some of them for
-    noise."""
+    """A share of what the network takes away on scales above `mm` (sigma of a Gaussian, in plane, at least a pixel)
+    that the scan gets back. Faint lesions are of that size, and a network that learned mean squares takes some of them
+    for noise."""
 
     share: float = Field(default=0.0, ge=0, lt=1)
     mm: float = Field(default=1.0, gt=0, le=20)
