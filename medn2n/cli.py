@@ -166,7 +166,7 @@ def denoise(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the copies; mirrors INPUT.")],
     model: Annotated[str, typer.Option(help="auto, a shipped model's name, or a folder.")] = "auto",
     modality: ModalityOption = None,
-    strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the network's answer.", min=0, max=1)] = 1.0,
+    strength: Annotated[float, typer.Option(help="0 leaves the scan, 1 is the model's answer.", min=0, max=1)] = 1.0,
     dtype: Annotated[Literal["same", "float32"], typer.Option(help="Stored type of the copies.")] = "same",
     format_: FormatOption = "same",
     rician: RicianOption = "keep",

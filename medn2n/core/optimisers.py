@@ -4,8 +4,10 @@ Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): a step who
 a convolution's weights lie along few directions, and the others hardly learn. Here the direction of descent, as the
 matrix (outputs × inputs·kernel), is replaced by the nearest one with singular values of one, so that all directions
 learn alike. Each output's row is then divided by its own running size, so that all outputs learn alike too (NorMuon,
-Li et al. 2025, arXiv:2510.05491, algorithm 1), and the whole scaled to the size of Adam's steps (Liu et al. 2025,
-arXiv:2502.16982, eq. 4), so that a rate that suits Adam suits it as well. Weights fade as there (section 2.2).
+Li et al. 2025, arXiv:2510.05491, algorithm 1), and all rows are made about as long in every layer: as the rows of
+torch's initial weights are, whatever the number of inputs, so that layers of one pixel learn as fast as those of nine.
+(Steps of one size an entry, as of Adam and in Liu et al. 2025, arXiv:2502.16982, eq. 4, let the former fall behind:
+configs/README.md.) A rate that suits Adam suits it as well. Weights fade as there (section 2.2).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from medn2n.config import Optimiser
 MOMENTUM = 0.95
 MEMORY_OF_ROWS = 0.95
 FADING = 0.1  # of the matrices in a step, times the rate
-ROOT_MEAN_SQUARE = 0.2  # of a step's entries at a rate of one, as Adam's
+LENGTH = 4.0  # of a step's rows at a rate of one; their entries are as large as Adam's usual ones at some 400 inputs
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a σ + b σ³ + c σ⁵ takes σ of 0.01 to 1 near one in five passes
 PASSES = 5
 
@@ -75,7 +77,7 @@ class Muon(torch.optim.Adam):
         torch._foreach_lerp_(rows, squares, 1.0 - MEMORY_OF_ROWS)
         torch._foreach_div_(steps, torch._foreach_clamp_min(torch._foreach_sqrt(rows), 1e-8))
         torch._foreach_div_(steps, torch._foreach_clamp_min(torch._foreach_norm(steps), 1e-8))
-        torch._foreach_mul_(steps, [ROOT_MEAN_SQUARE * math.sqrt(one.numel()) for one in steps])
+        torch._foreach_mul_(steps, [LENGTH * math.sqrt(len(one)) for one in steps])
 
 
 def _is_matrix(parameter: Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from medn2n.config import Optimiser
 from medn2n.core.networks import build_network
-from medn2n.core.optimisers import Muon, build_optimiser, orthogonal
+from medn2n.core.optimisers import LENGTH, Muon, build_optimiser, orthogonal
 from medn2n.formats.checkpoint import load_checkpoint
 from medn2n.stages.samples_to_bundle import train
 from tests.tiny_training import cases, few
@@ -36,13 +36,16 @@ def test_of_no_gradient_comes_no_step() -> None:
     assert not orthogonal([torch.zeros(4, 9)])[0].any()
 
 
-def test_a_step_has_the_size_of_adams_whatever_the_gradients_size() -> None:
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+def test_a_step_has_the_same_part_of_the_first_weights_whatever_the_gradients_size_and_the_kernel(kernel: int) -> None:
+    torch.manual_seed(0)
+    first = nn.Conv2d(48, 48, kernel).weight.detach().flatten(1).norm(dim=1).mean()
     for size in (1e-6, 1.0, 1e6):
-        weight = nn.Parameter(torch.zeros(16, 8, 3, 3))
-        optimiser = Muon([weight], lr=0.1, betas=(0.9, 0.99))
-        weight.grad = gradient = size * draws(16, 8, 3, 3)
+        weight = nn.Parameter(torch.zeros(48, 48, kernel, kernel))
+        optimiser = Muon([weight], lr=0.001, betas=(0.9, 0.99))
+        weight.grad = gradient = size * draws(48, 48, kernel, kernel)
         optimiser.step()
-        assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.1 * 0.2, rel=0.15)
+        assert float(weight.detach().flatten(1).norm(dim=1).mean() / first) == pytest.approx(0.00693, rel=0.03)
         assert float((weight.detach() * gradient).sum()) < 0
 
 
@@ -50,7 +53,7 @@ def test_all_outputs_learn_alike() -> None:
     weight = nn.Parameter(torch.zeros(72, 8))
     weight.grad = draws(72, 8) * torch.linspace(0.01, 1.0, 72)[:, None]
     Muon([weight], lr=0.1, betas=(0.9, 0.99)).step()
-    torch.testing.assert_close(weight.detach().norm(dim=1), torch.full((72,), 0.1 * 0.2 * 8**0.5), rtol=1e-4, atol=0)
+    torch.testing.assert_close(weight.detach().norm(dim=1), torch.full((72,), 0.1 * LENGTH), rtol=1e-4, atol=0)
 
 
 def test_matrices_fade_and_nothing_else_does() -> None:
