@@ -41,6 +41,7 @@ FloatArray = npt.NDArray[np.float32]
 SNR_DB = 10.0
 REALISATIONS = 32  # noisy copies of the truth: 992 ordered pairs, so that none is seen twice in a short run
 JUDGED_EVERY = 8  # slices of the table, which neither of its trainings saw
+FEWEST_STEPS = 150  # below, the table shows the machine and not the method
 MR_SCAN = "example4d.nii.gz"
 DICOM_FILES = ("CT_small.dcm", "MR_small.dcm")
 
@@ -184,6 +185,12 @@ def _table(
     images["U-Net, clean targets"], steps = _trained(
         case, recipe, "clean", noisy[..., held], run, minutes=minutes * 3 / 7
     )
+    if steps < FEWEST_STEPS:
+        logger.warning(
+            "Only %d steps fitted into %.1f minutes, expected %d at least: this machine is busy or slow, and the "
+            "networks learned too little to judge them. Repeat the demo with more --minutes.",
+            steps, minutes * 3 / 7, FEWEST_STEPS,
+        )  # fmt: skip
     images["U-Net, Noise2Noise"], _ = _trained(case, recipe, "noisy", noisy[..., held], run, steps=steps)
     rows = []
     for label, image in images.items():

@@ -35,7 +35,8 @@ def prepare_scans(
     manifest = read_manifest(manifest_path)
     root = data_root(manifest, manifest_path)
     verify_files(manifest, root)
-    quieten = Denoiser.load(recipe.base_model, device=device) if recipe.base_model else None
+    # The network alone: noise that goes back into a base would be shared by all its repeats.
+    quieten = Denoiser.load(recipe.base_model, device=device, returns=False) if recipe.base_model else None
     files = fill_cache(
         manifest,
         root,

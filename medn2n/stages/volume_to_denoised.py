@@ -44,13 +44,19 @@ class Denoiser:
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, *, memory_gb: float | None = None, both_ways: bool = True
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        memory_gb: float | None = None,
+        both_ways: bool = True,
+        returns: bool = True,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
         # A network that was never shown mirror images, as of pictures with lettering, sees none.
         self._both_ways = both_ways and bundle.info.recipe.get("samples", {}).get("flip", True)
-        self._returned = Returned.model_validate(bundle.info.recipe.get("returned", {}))
+        self._returned = Returned.model_validate(bundle.info.recipe.get("returned", {}) if returns else {})
         self._voxels = int(memory_gb * 1e9 / BYTES_A_VOXEL) if memory_gb else BATCH_VOXELS[bundle.info.network.dims]
 
     @classmethod
@@ -62,22 +68,25 @@ class Denoiser:
         threads: int | None = None,
         memory_gb: float | None = None,
         both_ways: bool = True,
+        returns: bool = True,
     ) -> Denoiser:
         """model: a shipped model's name, a bundle folder or a run folder. device: auto, cpu or cuda. memory_gb: about
         what one pass of the network may take; less of the scan is then run at once. both_ways: the answer is the mean
-        over the scan and its mirror image; False gives the network's own, as papers report it, in half the time."""
+        over the scan and its mirror image; False gives the network's own, as papers report it, in half the time.
+        returns: what is coarse goes back into the scan where the model was made so (`config.Returned`); False gives the
+        network alone."""
         bundle = read_bundle(model)
         use_cuda = device == "cuda" or (device == "auto" and cuda_is_present())
         if not use_cuda and OPENVINO in bundle.info.sha256:
             from medn2n.engines.openvino_engine import OpenVinoEngine
 
             fast = OpenVinoEngine(bundle.folder / OPENVINO, threads=threads)
-            return cls(bundle, fast, memory_gb=memory_gb, both_ways=both_ways)
+            return cls(bundle, fast, memory_gb=memory_gb, both_ways=both_ways, returns=returns)
         from medn2n.engines.torch_engine import TorchEngine
         from medn2n.formats.model_weights import load_network
 
         engine = TorchEngine(load_network(bundle), device="cuda" if use_cuda else "cpu", threads=threads)
-        return cls(bundle, engine, memory_gb=memory_gb, both_ways=both_ways)
+        return cls(bundle, engine, memory_gb=memory_gb, both_ways=both_ways, returns=returns)
 
     def provenance(self, *, strength: float = 1.0, rician: bool = False, sigma: float | None = None) -> Provenance:
         """What a written copy says of how it was made, and what its identifiers are derived from. rician: what noise

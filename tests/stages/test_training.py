@@ -20,6 +20,7 @@ from medn2n.formats.bundle_dir import OPENVINO, WEIGHTS, find_bundle, read_bundl
 from medn2n.formats.manifest import file_sha256, read_manifest, verify_files
 from medn2n.formats.model_card import model_card
 from medn2n.formats.model_weights import load_network
+from medn2n.preparation import prepare_scans
 from medn2n.training import train_model
 from tests.tiny_training import few, recipe, store
 
@@ -64,6 +65,11 @@ def test_a_card_says_what_was_learned_and_which_step_was_kept(run: Path) -> None
     assert "the clean image, as a share" in clean
     assert "(0 would be no error at all)" in clean
     assert "the last was kept" in clean
+    assert "above" not in clean
+    returning = info.model_copy(update={"recipe": info.recipe | {"returned": {"share": 0.25, "mm": 1.0}}})
+    assert "scales above 1 mm (sigma of a Gaussian, in plane), the scan gets a share of 0.25 back" in model_card(
+        returning, []
+    )
 
 
 def test_the_bundle_s_two_files_are_one_network(run: Path, data: Path) -> None:
@@ -174,3 +180,24 @@ def test_an_engine_file_that_metadata_does_not_vouch_for_is_not_run(run: Path, t
     data["medn2n"]["sha256"] = {WEIGHTS: data["medn2n"]["sha256"][WEIGHTS]}
     metadata.write_text(json.dumps(data))
     assert medn2n.Denoiser.load(bundle, device="cpu").engine.name == "torch"
+
+
+def test_scans_to_simulate_from_are_quietened_by_the_network_alone(data: Path, run: Path, tmp_path: Path) -> None:
+    settings = {"pairs": "simulate", "simulate_mr": {"draws": 1, "slices": 1}}
+    singles = json.loads((data / "manifest.json").read_text()) | {"root": str(data)}
+    for group in singles["training"] + singles["validation"]:
+        group |= {"image": group["image"][:1], "sha256": group["sha256"][:1]}
+    (tmp_path / "singles.json").write_text(json.dumps(singles))
+    found = {}
+    for name, share in (("none", None), ("alone", 0.0), ("returning", 0.9)):
+        base = tmp_path / f"base-{name}"
+        shutil.copytree(run / "bundle", base)
+        described = base / "configs" / "metadata.json"
+        metadata = json.loads(described.read_text())
+        metadata["medn2n"]["recipe"]["returned"] = {"share": share or 0.0, "mm": 1.0}
+        described.write_text(json.dumps(metadata))
+        chosen = few(base_model="" if share is None else str(base), **settings)
+        files, _ = prepare_scans(chosen, tmp_path / "singles.json", tmp_path / name, device="cpu")
+        found[name] = files.cases().training[0].image
+    assert torch.equal(found["returning"], found["alone"])
+    assert not torch.equal(found["none"], found["alone"])

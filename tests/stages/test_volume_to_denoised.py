@@ -124,6 +124,8 @@ def test_a_share_of_what_is_coarse_is_returned() -> None:
     expected = left_i * coarse + left_j * fine
     np.testing.assert_allclose(made[inside, inside], expected[inside, inside], atol=0.5)
     assert np.array_equal(Denoiser(bundle(returned=returned), Emptying())(volume, strength=0.0).voxels, volume.voxels)
+    alone = Denoiser(bundle(returned=returned), Emptying(), returns=False)(volume).voxels
+    np.testing.assert_allclose(alone, 0, atol=1e-3)
 
 
 def test_strength_zero_is_the_identity_for_magnitudes_too() -> None:
