@@ -115,13 +115,12 @@ def test_a_share_of_what_is_coarse_is_returned() -> None:
     size = 160
     i = np.arange(size)[:, None, None] * np.ones((1, size, 2), np.float32)
     j = i.transpose(1, 0, 2)
-    coarse, fine = (500 * np.cos(2 * np.pi * one / 16) for one in (i, j))
-    volume = scan(voxels=(coarse + fine).astype(np.float32))  # waves of 16 pixels: 11.2 mm along I, 14.5 mm along J
+    along_i, along_j = (500 * np.cos(2 * np.pi * one / 16) for one in (i, j))
+    volume = scan(voxels=(along_i + along_j).astype(np.float32))  # waves of 16 pixels: 11.2 mm along I, 14.5 mm along J
     returned = {"share": 0.4, "mm": 2.0}
     made = Denoiser(bundle(returned=returned), Emptying())(volume).voxels
     left_i, left_j = (0.4 * np.exp(-2 * (np.pi * 2.0 / (16 * mm)) ** 2) for mm in volume.spacing_mm[:2])
-    inside = slice(32, -32)  # beyond the reach of the border
-    expected = left_i * coarse + left_j * fine
+    expected, inside = left_i * along_i + left_j * along_j, slice(32, -32)  # beyond the reach of the border
     np.testing.assert_allclose(made[inside, inside], expected[inside, inside], atol=0.5)
     assert np.array_equal(Denoiser(bundle(returned=returned), Emptying())(volume, strength=0.0).voxels, volume.voxels)
     alone = Denoiser(bundle(returned=returned), Emptying(), returns=False)(volume).voxels
