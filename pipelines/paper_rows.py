@@ -23,10 +23,7 @@ class Row:
 
 CLEAN, CLEAN_L2 = ["targets=clean"], ["targets=clean", "objective=l2"]
 L1, L2 = ["objective=l1"], ["objective=l2"]
-NAFNET = [
-    "network.name=nafnet", "network.arguments={channels: 24, blocks: [2], middle: 3, padding: replicate}",
-    "optimiser.learning_rate=1.0e-3",
-]  # fmt: skip
+NAFNET = ["network.name=nafnet", "network.arguments={channels: 24, blocks: [2], middle: 3, padding: replicate}"]
 AUTOENCODER = ["network.name=tanh_autoencoder", "network.arguments={}", "network.residual=false"]
 ROWS = {
     "gaussian": Row(
