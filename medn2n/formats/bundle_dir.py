@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medn2n.config import Network, Scaling
+from medn2n.config.second_views import Strict
 from medn2n.core.scope import Seen
 from medn2n.core.volume import Unit
 from medn2n.errors import ModelError
@@ -27,11 +28,7 @@ OPENVINO = "models/model.xml"
 HASHED = (WEIGHTS, OPENVINO, "models/model.bin")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Scope(_Strict):
+class Scope(Strict):
     """What the model has seen, so that a scan outside can be told (`core.scope`). texture: correlation of the noise
     between neighbouring pixels; it, edge of a pixel and step of slices as (lowest, highest). field_t, kernels: that the
     headers named. None and empty where not known."""
@@ -51,7 +48,7 @@ class Scope(_Strict):
         return Seen(**self.model_dump(exclude={"unit", "groups", "subjects"}))
 
 
-class ModelInfo(_Strict):
+class ModelInfo(Strict):
     """The medn2n part of metadata.json."""
 
     name: str

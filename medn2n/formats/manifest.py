@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from medn2n.config.second_views import Strict
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.reference import ScanReference
 
@@ -30,16 +31,12 @@ Angle = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=-500, le=500, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 def named_modality(text: str) -> Literal["CT", "MR", "PHOTO"]:
     """The modality as a group names it; what is neither CT nor a photograph is MR."""
     return "CT" if text == "CT" else "PHOTO" if text == "PHOTO" else "MR"
 
 
-class PairCheck(_Strict):
+class PairCheck(Strict):
     """Outcome of the voxel check of one group. figures: name → measured value (units in the names)."""
 
     verdict: Literal["fit", "correctable", "unfit", "unproven", "unchecked"]
@@ -47,7 +44,7 @@ class PairCheck(_Strict):
     figures: dict[str, float] = Field(default_factory=dict)
 
 
-class Correction(_Strict):
+class Correction(Strict):
     """How a scan differs from its group's reference scan, and what training makes up for: by default nothing.
 
     scan = gain · reference + offset, in the scans' unit. What lies at x in the reference lies at R(x − c) + c + t in
@@ -82,7 +79,7 @@ def corrections(matches: Iterable[Match]) -> list[Correction]:
     return made if any(correction != Correction() for correction in made) else []
 
 
-class Acquisition(_Strict):
+class Acquisition(Strict):
     """How the scans of a group were acquired, as far as it decides what a model may be used on: edge of a pixel, step
     from slice to slice, and what the header says of kernel, field strength and the thickness of a slice ("" and None
     where it says nothing)."""
@@ -108,7 +105,7 @@ def acquisition_of(series: Series) -> Acquisition:
     )  # fmt: skip
 
 
-class Group(_Strict):
+class Group(Strict):
     """≥ 1 scan of one object in one place, or moved by what `corrections` says.
 
     image: scan references relative to the manifest's data root. truth: a reference without noise, where one exists
@@ -149,7 +146,7 @@ class Group(_Strict):
         return self
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """The whole file. Lists are sorted by group, so that renaming or shuffling the scans changes nothing."""
 
     schema_: Literal["medn2n.manifest/1"] = Field(default=SCHEMA, alias="schema")

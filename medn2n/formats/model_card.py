@@ -111,8 +111,8 @@ def _returned(info: ModelInfo) -> list[str]:
         return []
     return [
         f"- Of what the network takes away on scales above {back['mm']:g} mm (sigma of a Gaussian, in plane), the scan "
-        f"gets a share of {back['share']:g} back, since faint lesions are of that size. medn2n does this; the bundle "
-        "run by MONAI alone does not."
+        f"gets a share of {back['share']:g} back (why: medn2n/docs/evaluation.md, Detectability). medn2n does this; "
+        "the bundle run by MONAI alone does not."
     ]
 
 

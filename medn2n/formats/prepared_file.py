@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from medn2n.config import Recipe
+from medn2n.config.second_views import Strict
 from medn2n.core.cases import CaseSet
 from medn2n.core.objectives import learns_for
 from medn2n.core.second_views import SINGLE_VIEWS
@@ -26,11 +27,7 @@ from medn2n.formats.case_cache import join, read_cases, read_extra
 from medn2n.formats.manifest import Acquisition, Manifest, manifest_hash
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where training scans come from, under which licence, and whose (keyed id) they are."""
 
     source: str
@@ -38,7 +35,7 @@ class Source(_Strict):
     subject: str
 
 
-class Origin(_Strict):
+class Origin(Strict):
     """What a model card says of the manifest. groups: that the training split holds for the recipe's modality.
     acquisitions: theirs, each kind once. texture: lowest and highest correlation of their noise between neighbouring
     pixels, without the outermost twentieths (`core.scope`). objectives: those that their repeats ask for."""
@@ -52,7 +49,7 @@ class Origin(_Strict):
     objectives: list[str] = Field(default_factory=list)
 
 
-class PreparedMark(_Strict):
+class PreparedMark(Strict):
     """The picture of the recipe's watermark. shape: (I,J). coverage: float32, little-endian, row by row, base64."""
 
     shape: tuple[int, int]
@@ -70,7 +67,7 @@ class PreparedMark(_Strict):
         return torch.from_numpy(np.frombuffer(b64decode(self.coverage), "<f4").reshape(self.shape).copy())
 
 
-class PreparedInfo(_Strict):
+class PreparedInfo(Strict):
     """The header of a prepared file. cases: how many of training, validation and digital objects it holds."""
 
     recipe: Recipe

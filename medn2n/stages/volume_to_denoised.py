@@ -100,10 +100,10 @@ class Denoiser:
 
     def __call__(self, volume: Volume, *, strength: float = 1.0, rician_sigma: float | None = None) -> Volume:
         """The denoised volume: same shape, unit, geometry and source. strength 0 gives the input, 1 the network's
-        output, less what the model returns (`config.Returned`). rician_sigma: noise (of the real part, in the scan's
-        unit) of a magnitude image, whose mean the network learned; the answer is then the signal that has this mean
-        (`core.rician`), and a scan with negative values is refused. Padding and masked background come back unchanged.
-        Each time frame is denoised by itself."""
+        output with what the model returns to the scan (`config.Returned`). rician_sigma: noise (of the real part, in
+        the scan's unit) of a magnitude image, whose mean the network learned; the answer is then the signal that has
+        this mean (`core.rician`), and a scan with negative values is refused. Padding and masked background come back
+        unchanged. Each time frame is denoised by itself."""
         info = self.bundle.info
         if volume.modality and volume.modality != info.modality:
             raise ModelError(
