@@ -23,7 +23,9 @@ class Row:
 
 CLEAN, CLEAN_L2 = ["targets=clean"], ["targets=clean", "objective=l2"]
 L1, L2 = ["objective=l1"], ["objective=l2"]
-NAFNET = ["network.name=nafnet", "network.arguments={channels: 24, blocks: [2], middle: 3, padding: replicate}"]
+NAFNET = [
+    "network.name=nafnet", "network.arguments={channels: 32, blocks: [2], middle: 3}", "optimiser.learning_rate=0.0005",
+]  # fmt: skip
 AUTOENCODER = ["network.name=tanh_autoencoder", "network.arguments={}", "network.residual=false"]
 ROWS = {
     "gaussian": Row(

@@ -69,10 +69,15 @@ class GatedBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.space_out(_gate(self.space(self.norm_space(x))))
-        x = x + self.share_space.to(added.dtype) * added
-        added = self.mix_out(_gate(self.mix(self.norm_channels(x))))
-        return torch.add(x, self.share_mix.to(added.dtype) * added)
+        x = x + _share_of(self.space_out, self.share_space, _gate(self.space(self.norm_space(x))))
+        return x + _share_of(self.mix_out, self.share_mix, _gate(self.mix(self.norm_channels(x))))
+
+
+def _share_of(convolution: nn.Conv2d | nn.Conv3d, share: nn.Parameter, x: Tensor) -> Tensor:
+    """share · convolution(x), one pixel wide: on the few weights, not on all voxels."""
+    assert convolution.bias is not None
+    weight, bias = convolution.weight * share.movedim(1, 0), convolution.bias * share.flatten()
+    return functional.conv2d(x, weight, bias) if x.dim() == 4 else functional.conv3d(x, weight, bias)
 
 
 def _gate(x: Tensor) -> Tensor:

@@ -64,6 +64,10 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for parameter, kept in optimiser.state.items():
+        for key, value in kept.items():
+            if value.shape == parameter.shape:  # fused steps read memory in order, and weights may be channels-last
+                kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _plain(module: nn.Module) -> nn.Module:

@@ -97,18 +97,19 @@ def test_it_learns_a_linear_map() -> None:
     assert losses[-1] < 1e-3 * losses[0]
 
 
-def test_a_recipe_trains_with_it_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    muon = {"name": "muon", "learning_rate": 1e-3, "ema": 0.9, "ramp_down": 0.0}
-    whole = train(cases(), [], few(optimiser=muon | {"steps": 6}), folder=tmp_path / "whole", device="cpu")
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_a_training_goes_on_where_it_stopped(tmp_path: Path, name: str) -> None:
+    one = {"name": name, "learning_rate": 1e-3, "ema": 0.9, "ramp_down": 0.0}
+    whole = train(cases(), [], few(optimiser=one | {"steps": 6}), folder=tmp_path / "whole", device="cpu")
     for steps in (3, 6):  # the first in the middle of an epoch
-        parts = few(optimiser=muon | {"steps": steps})
+        parts = few(optimiser=one | {"steps": steps})
         trained = train(cases(), [], parts, folder=tmp_path / "parts", device="cpu", resume=steps == 6)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(trained.network.state_dict()[name], value)
     network = build_network("unet", {"dims": 2, "channels": 8, "levels": 2}, residual=True)
-    optimiser = build_optimiser(MUON, network, torch.device("cpu"))
+    optimiser = build_optimiser(Optimiser(name=name), network, torch.device("cpu"))
     load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.safetensors", network=network, optimiser=optimiser)
-    assert any("momentum" in state for state in optimiser.state.values())
+    assert any(("momentum" if name == "muon" else "exp_avg") in state for state in optimiser.state.values())
 
 
 def test_a_closure_computes_the_gradients_first() -> None:
