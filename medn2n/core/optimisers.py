@@ -28,7 +28,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # a σ + b σ³ + c σ⁵ takes σ of 0.01 
 PASSES = 5
 
 
-def build_optimiser(spec: Optimiser, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+def build_optimiser(spec: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a recipe, for all parameters of a network."""
     kind = {"adam": torch.optim.Adam, "muon": Muon}[spec.name]
     # Fused: one call for all parameters. Of many small ones the calls themselves cost more than what they compute.

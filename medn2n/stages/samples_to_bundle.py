@@ -126,7 +126,7 @@ def _setup(
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=precision_on(device, recipe.precision))
     fabric.seed_everything(recipe.seed, verbose=False)
     network, average = _networks(recipe.network, fabric.device)
-    optimiser = build_optimiser(recipe.optimiser, network, fabric.device)
+    optimiser = build_optimiser(recipe.optimiser, network)
     logger.info("network %s: %d parameters", recipe.network.name, parameter_count(network))
     module, optimiser = fabric.setup(network, optimiser)
     samples = PairedSamples(training, recipe, length=recipe.samples.epoch)

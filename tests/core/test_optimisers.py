@@ -85,7 +85,7 @@ def test_it_learns_a_linear_map() -> None:
     inputs, wanted = draws(256, 12, seed=1), draws(256, 12, seed=1) @ draws(12, 6, seed=2)
     torch.manual_seed(0)
     layer = nn.Linear(12, 6)
-    optimiser = build_optimiser(MUON, layer, torch.device("cpu"))
+    optimiser = build_optimiser(MUON, layer)
     losses = []
     for turn in range(200):
         optimiser.param_groups[0]["lr"] = 0.1 * (1 - turn / 200)
@@ -97,9 +97,9 @@ def test_it_learns_a_linear_map() -> None:
     assert losses[-1] < 1e-3 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["adam", "muon"])
-def test_a_training_goes_on_where_it_stopped(tmp_path: Path, name: str) -> None:
-    one = {"name": name, "learning_rate": 1e-3, "ema": 0.9, "ramp_down": 0.0}
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_a_training_goes_on_where_it_stopped(tmp_path: Path, kind: str) -> None:
+    one = {"name": kind, "learning_rate": 1e-3, "ema": 0.9, "ramp_down": 0.0}
     whole = train(cases(), [], few(optimiser=one | {"steps": 6}), folder=tmp_path / "whole", device="cpu")
     for steps in (3, 6):  # the first in the middle of an epoch
         parts = few(optimiser=one | {"steps": steps})
@@ -107,9 +107,9 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, name: str) -> None:
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(trained.network.state_dict()[name], value)
     network = build_network("unet", {"dims": 2, "channels": 8, "levels": 2}, residual=True)
-    optimiser = build_optimiser(Optimiser(name=name), network, torch.device("cpu"))
+    optimiser = build_optimiser(Optimiser(name=kind), network)
     load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.safetensors", network=network, optimiser=optimiser)
-    assert any(("momentum" if name == "muon" else "exp_avg") in state for state in optimiser.state.values())
+    assert any(("momentum" if kind == "muon" else "exp_avg") in state for state in optimiser.state.values())
 
 
 def test_a_closure_computes_the_gradients_first() -> None:
