@@ -16,6 +16,7 @@ from medn2n.core.catalogue import Series
 from medn2n.core.provenance import Provenance
 from medn2n.core.quality import noise_spectra
 from medn2n.core.review import Review, review
+from medn2n.core.rician import as_magnitude
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, Medn2nError, ModelError, TryLater
 from medn2n.formats.denoise_page import MAX_PICTURED
@@ -145,10 +146,7 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
     sigma = (options.sigma or noise_of_magnitude(volume)) if rician else None
     after = denoiser(volume, strength=options.strength, rician_sigma=sigma)
     # Judged before it is written: what could not be judged leaves no copy behind.
-    found = review(
-        volume, after, seen=info.scope.seen(), scale=denoiser.scale_of(volume), acquisition=series.acquisition,
-        limits=options.limits_for(rician=rician),
-    )  # fmt: skip
+    found = _review(options, series, denoiser, volume, after, sigma)
     written = save(
         after,
         run.output,
@@ -160,6 +158,18 @@ def _denoise_series(run: _Run, series: Series, record: SeriesRecord) -> tuple[Se
         overwrite=options.overwrite or (earlier is not None and bool(earlier.outputs)),
     )
     return _done(run, record, volume, after, written, found)
+
+
+def _review(
+    options: Options, series: Series, denoiser: Denoiser, before: Volume, after: Volume, sigma: float | None
+) -> Review:
+    """What --rician correct took off (sigma) was asked for, and is neither a shift nor sharper edges."""
+    if sigma is not None:
+        after = after.with_voxels(as_magnitude(before.voxels, after.voxels, sigma, options.strength))
+    return review(
+        before, after, seen=denoiser.bundle.info.scope.seen(), scale=denoiser.scale_of(before),
+        acquisition=series.acquisition, limits=options.limits,
+    )  # fmt: skip
 
 
 def _identified(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from medn2n.core.gates import Limits
@@ -36,10 +35,6 @@ class Options:
     overwrite: bool = False
     report: bool = True
     limits: Limits = field(default_factory=Limits)
-
-    def limits_for(self, *, rician: bool) -> Limits:
-        """What --rician correct takes off is a shift that was asked for."""
-        return replace(self.limits, signal_share=math.inf) if rician else self.limits
 
 
 def check_options(options: Options) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from math import hypot, isfinite, isinf, nan
+from math import hypot, isfinite, nan
 from types import MappingProxyType
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -102,12 +102,12 @@ def failed(found: Sequence[Gate]) -> tuple[Gate, ...]:
 def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     ct = proof.modality == "CT"
     unit = "HU" if ct else "%"
+    if ct and not limits.ct_number_hu:
+        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.", "")
     limited = [(region, _limit(region, limits, ct=ct)) for region in proof.regions]
     air = min((region.before for region in proof.regions if region.region == "background"), default=0.0)
     judged = [(*_shift(region, air, ct=ct), limit, region) for region, limit in limited if limit is not None]
-    if judged and all(isinf(limit) for _, _, limit, _ in judged):
-        return unmeasured("numbers", unit, "No limit is set for the mean of tissue.", "")
-    judged = [one for one in judged if isfinite(one[1]) and isfinite(one[2])]
+    judged = [one for one in judged if isfinite(one[1])]
     if not judged:
         words = "Too little even tissue was found to compare its mean in."
         return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)

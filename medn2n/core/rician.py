@@ -19,6 +19,7 @@ from medn2n.core import noise
 from medn2n.core.body import body_mask
 
 Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
 TABLE_END = 40.0  # A/σ from which two terms of the expansion in σ/A are exact to 10⁻⁵ σ
 RAYLEIGH_RATIO = 1.913  # mean over standard deviation of air
 RATIO_TOLERANCE = 0.15  # more coils give 2.7 and above, smoothing too; ghosts give less
@@ -56,6 +57,20 @@ def signal_from_mean(mean: npt.ArrayLike, sigma: float, *, coils: int = 1) -> Ar
         far = (wanted + np.sqrt(wanted**2 - 2 * (2 * coils - 1))) / 2  # of two terms; one Newton step for the rest
         near[bright] = far - (magnitude_mean(far, 1.0, coils=coils) - wanted)
     return np.asarray(sigma * near).reshape(np.shape(mean))
+
+
+def as_magnitude(before: npt.NDArray[Any], after: npt.NDArray[Any], sigma: float, strength: float = 1.0) -> FloatArray:
+    """A corrected copy on its scan's own scale, float32, same shape: with the mean that noise gives its signal, as the
+    copy was before the correction. `strength` is the answer's part of the copy, the rest is the scan's (`before`).
+    Voxels that are as in the scan stay."""
+    if strength == 0.0:
+        return after
+    rest = (1.0 - strength) * before.astype(np.float64)
+    ratio = np.maximum((after - rest) / (strength * sigma), 0.0)
+    means, squares = _inverse(1)
+    mean = np.where(ratio < TABLE_END, np.interp(ratio**2, squares, means), ratio + 0.5 / np.maximum(ratio, 1.0))
+    changed = np.isfinite(before) & (after != before)
+    return np.where(changed, rest + strength * sigma * mean, before).astype(np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -117,7 +117,7 @@ def test_a_mask_around_a_ct_is_no_tissue(background: float, scan: tuple[Volume, 
 def test_a_mean_without_a_limit_is_not_judged(scan: tuple[Volume, Volume]) -> None:
     before, faithful = scan
     moved = before.with_voxels(faithful.voxels + np.float32(50))
-    found = judged(before, moved, ct_number_hu=dict.fromkeys(Limits().ct_number_hu, np.inf))["numbers"]
+    found = judged(before, moved, ct_number_hu={})["numbers"]
     assert (found.passed, found.words) == (None, "No limit is set for the mean of tissue.")
 
 

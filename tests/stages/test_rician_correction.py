@@ -7,8 +7,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from medn2n.core.rician import magnitude_mean
+from medn2n.core.rician import as_magnitude, magnitude_mean
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
 from medn2n.stages.volume_to_denoised import Denoiser, noise_of_magnitude
@@ -83,8 +84,6 @@ class Blurring:
     name = "blurring"
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        from scipy import ndimage
-
         return np.stack([ndimage.uniform_filter(image, 15) for image in batch[:, 0]])[:, None]
 
 
@@ -141,6 +140,34 @@ def test_from_the_command_line(call: Call, tmp_path: Path, mr_bundle: Path) -> N
         assert series["parameters"].get("rician") == (None if name == "keep" else "correct")
     assert float((results["keep"] - results["given"])[:8].mean()) > 0.5 * SIGMA  # air
     assert float(np.abs(results["given"] - results["measured"]).mean()) < 0.05 * SIGMA
+
+
+def test_a_correction_is_judged_neither_as_sharper_edges_nor_as_a_shift(call: Call, tmp_path: Path) -> None:
+    i, j = np.indices((192, 192)) - 96
+    texture = ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(192, 192, 4)), (6, 6, 0))
+    head = 8 * SIGMA * (1 + 0.2 * texture / texture.std()) * (np.hypot(i / 80, j / 70) < 1)[..., None]
+    head[np.hypot(i, j + 36) < 18] = SIGMA
+    stored(tmp_path / "in" / "a.nii.gz", noisy_scan(ndimage.gaussian_filter(head, (0.6, 0.6, 0))).voxels)
+    values = {}
+    for name in ("keep", "correct"):
+        options = ["--modality", "mr", "--rician", name, *(["--sigma", SIGMA] if name == "correct" else [])]
+        done, record = denoise(call, tmp_path / "in", tmp_path / name, "mr", *options)
+        assert done.code == 0, done.err
+        values[name] = [gate["value"] for gate in record["series"][0]["gates"]]
+    np.testing.assert_allclose(values["correct"], values["keep"], atol=0.02)
+
+
+def test_a_corrected_copy_as_magnitude_is_what_it_was_before() -> None:
+    scan = noisy_scan(signal())
+    scan = scan.with_voxels(np.where(np.arange(96)[:, None] < 8, 0, scan.voxels).astype(np.float32))  # masked
+    denoiser = Denoiser(bundle("MR"), Blurring())
+    for strength in (1.0, 0.6, 0.0):
+        plain, corrected = (denoiser(scan, strength=strength, rician_sigma=s).voxels for s in (None, SIGMA))
+        again = as_magnitude(scan.voxels, corrected, SIGMA, strength)
+        lowest = (1 - strength) * scan.voxels + strength * SIGMA * np.sqrt(np.pi / 2)  # below it no mean of noise lies
+        wanted = np.where(corrected != scan.voxels, np.maximum(plain, lowest), scan.voxels)
+        assert np.mean(corrected != scan.voxels) > 0.8 or not strength
+        np.testing.assert_allclose(again, wanted, atol=0.01 * SIGMA)
 
 
 def test_another_sigma_is_another_copy(call: Call, tmp_path: Path, mr_bundle: Path) -> None:
