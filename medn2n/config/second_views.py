@@ -15,7 +15,8 @@ class Strict(BaseModel):
 
 class SimulateCt(Strict):
     """Low-dose repeats of every slice (medn2n.core.ct_physics). noise_hu: what is added in the body, drawn
-    log-uniformly between the two, and at least three times what the slice already has; the dose follows from it.
+    log-uniformly between the two, and at least three times what the slice already has (one that has more than a third
+    of the upper is left out); the dose follows from it.
     cutoff: where the kernel ends, as a share of Nyquist; noise_cutoff: where that of the noise ends, as a share of it.
     draws: acquisitions a slice, each with its own dose and kernel; repeats: independent measurements of each.
     slab_mm: neighbouring slices are averaged up to this thickness; quiet_hu: a base noisier than this is also
@@ -38,8 +39,9 @@ class SimulateCt(Strict):
 
 class SimulateMr(Strict):
     """Noisy repeats of every slice (medn2n.core.mr_physics). snr: signal (the slice's 99th percentile) over noise,
-    drawn log-uniformly, the noise at least three times the slice's own; zero_fill: share of k-space that is not filled
-    with zeros, drawn log-uniformly; digital: so many scans of random digital objects join the manifest's."""
+    drawn log-uniformly, the noise at least three times the slice's own (one whose own exceeds a third of that at the
+    lowest ratio is left out); zero_fill: share of k-space that is not filled with zeros, drawn log-uniformly; digital:
+    so many scans of random digital objects join the manifest's."""
 
     snr: tuple[float, float] = (6.0, 80.0)
     zero_fill: tuple[float, float] = (0.25, 1.0)

@@ -25,6 +25,7 @@ from medn2n.core.geometry import axial_order
 from medn2n.core.noise import pair_sigma
 from medn2n.core.volume import UNITS, Volume
 from medn2n.errors import InputError
+from medn2n.log import logger
 
 DIGITAL_STREAM = 2  # a random stream of its own
 DIGITAL_SIDES = (160, 224, 288)
@@ -60,7 +61,21 @@ def simulated_cases(
         bases = _bases(voxels, affine, recipe, quieten)
     except InputError as error:
         raise InputError(error.code, f"Group {group}: {error}") from None
-    return _measured(_tasks(bases, group, recipe), recipe, device)
+    section = _section(recipe)
+    quiet = [base for base in bases if simulation.quiet_enough(base, _loudest(base, section))]
+    if len(quiet) < len(bases):
+        logger.warning(
+            "group %s: %d of %d slices are left out. Their own noise is more than 1/%g of the loudest that the recipe "
+            "adds, and would be learned as anatomy. Name a base_model, or a louder %s.",
+            group, len(bases) - len(quiet), len(bases), simulation.ABOVE_OWN,
+            "simulate_ct.noise_hu" if isinstance(section, SimulateCt) else "simulate_mr.snr",
+        )  # fmt: skip
+    return _measured(_tasks(quiet, group, recipe), recipe, device)
+
+
+def _loudest(base: simulation.Base, section: SimulateCt | SimulateMr) -> float:
+    """The strongest noise that the recipe adds to this slice, in its unit."""
+    return section.noise_hu[1] if isinstance(section, SimulateCt) else simulation.mr_signal(base) / section.snr[0]
 
 
 def digital_cases(recipe: Recipe, *, device: str = "auto") -> list[Case]:

@@ -81,6 +81,11 @@ def mr_bases(
     return bases
 
 
+def quiet_enough(base: Base, loudest: float) -> bool:
+    """Whether noise of at most `loudest` is `ABOVE_OWN` times the base's own."""
+    return ABOVE_OWN * base.own_sigma <= loudest
+
+
 def ct_draws(
     base: Base,
     *,
@@ -152,7 +157,7 @@ def mr_draws(
     base's own times `ABOVE_OWN`) and k-space share, measured `repeats` times. In half of them anatomy has the band of
     the noise; in the others it keeps its own, and the noise alone is smooth, as filters of the scanner leave it. In
     half of them the noise varies over the slice."""
-    signal = float(np.percentile(base.image[base.image > 0], 99))
+    signal = mr_signal(base)
     made = []
     for _ in range(draws):
         shares = _band(zero_fill, generator)
@@ -171,6 +176,11 @@ def mr_draws(
     return made
 
 
+def mr_signal(base: Base) -> float:
+    """What the signal-to-noise ratio of a slice is of: its bright tissue."""
+    return float(np.percentile(base.image[base.image > 0], 99))
+
+
 def _band(limits: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:
     """Acquired shares of rows and columns, log-uniform; in half of the cases not the same for both."""
     first, second = (float(np.exp(generator.uniform(*np.log(limits)))) for _ in range(2))
@@ -184,8 +194,8 @@ def _gain(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
 
 
 def _log_uniform(limits: tuple[float, float], own: float, generator: np.random.Generator) -> float:
-    low = min(max(limits[0], ABOVE_OWN * own), limits[1])
-    return float(np.exp(generator.uniform(np.log(low), np.log(limits[1]))))
+    low = max(limits[0], ABOVE_OWN * own)
+    return float(np.exp(generator.uniform(np.log(low), np.log(max(low, limits[1])))))
 
 
 def _added_sigma(repeats: FloatArray) -> float:

@@ -20,7 +20,7 @@ from tests.tiny_training import recipe, store
 def test_simulated_repeats_join_or_replace_the_real_ones(data: Path, pairs: str) -> None:
     from medn2n.stages.repeats_to_samples import load_cases
 
-    section = {"snr": (10.0, 20.0), "draws": 2, "slices": 3, "repeats": 3}
+    section = {"snr": (1.0, 20.0), "draws": 2, "slices": 3, "repeats": 3}
     made = load_cases(read_manifest(data / "manifest.json").training, data, recipe(pairs=pairs, simulate_mr=section))
     simulated = [case for case in made if case.truth is not None]
     assert len(simulated) == 2 * 3 * 2
@@ -103,3 +103,24 @@ def test_a_ct_is_simulated_in_axial_slices_whatever_the_order_of_its_axes(tmp_pa
                 load_cases([group], tmp_path, simulate)
         else:
             assert {tuple(case.image.shape[1:3]) for case in load_cases([group], tmp_path, simulate)} == {shape}
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_slices_whose_own_noise_would_show_in_what_is_added_are_left_out(
+    tmp_path: Path, modality: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from medn2n.stages.repeats_to_samples import load_cases
+
+    steps = 10.0 * np.random.default_rng(0).normal(size=(64, 64, 2)) * (1.0, 8.0)  # the second slice's own: 80
+    store(tmp_path / "a.nii", 400.0 + steps)
+    group = Group(group="g", subject="s", modality=modality, image=["a.nii"])
+    section = {
+        "MR": {"simulate_mr": {"snr": (5.0, 80.0), "draws": 3, "slices": 2}},  # at most 80 is added
+        "CT": {"simulate_ct": {"noise_hu": (5.0, 80.0), "draws": 3, "slices": 2, "views": 60, "slab_mm": 1.0}},
+    }[modality]
+    scaling = {"kind": "fixed", "scale": 1.0}
+    made = load_cases([group], tmp_path, recipe(modality=modality, pairs="simulate", scaling=scaling, **section))
+    assert len(made) == 3
+    assert "group g: 1 of 2 slices are left out" in caplog.text
+    added = [float(case.image.std(0).square().mean().sqrt()) for case in made]
+    assert min(added) > 0.7 * 30 / (2 if modality == "MR" else 1)  # of a uniform body the whole slice is
