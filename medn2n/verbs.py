@@ -157,6 +157,8 @@ def evaluate_models(
     (NAME=FOLDER) and baselines on a manifest."""
     from medn2n.stages.scans_to_report import evaluate
 
+    if output.exists() and not output.is_dir():
+        raise UsageError("-o: expected a folder, or the name of one to be made, found a file there.")
     manifest = read_manifest(manifest_path)
     return evaluate(
         manifest,
@@ -183,11 +185,23 @@ def _denoisers(models: Sequence[str], device: str) -> dict[str, Callable[[Volume
         return loaded[name](volume)
 
     return {
-        "medn2n" if name == "auto" else Path(name).name: (
-            by_modality if name == "auto" else Denoiser.load(name, device=device)
-        )
-        for name in models
+        name: by_modality if model == "auto" else Denoiser.load(model, device=device)
+        for name, model in zip(_told_apart(models), models, strict=True)
     }
+
+
+def _told_apart(models: Sequence[str]) -> list[str]:
+    """A name for each: of a folder its own, and as many of those above it as tell them apart. UsageError where one is
+    given twice."""
+    parts = [("medn2n",) if name == "auto" else Path(name).resolve().parts if Path(name).exists() else (name,)
+             for name in models]  # fmt: skip
+    for length in range(1, 1 + max(map(len, parts), default=0)):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    if not models:
+        return []
+    raise UsageError("--model: expected each model once, found one twice.")
 
 
 def _named_folders(named: Sequence[str]) -> dict[str, Path]:

@@ -26,6 +26,7 @@ from medn2n.core.display import SOFT_TISSUE_HU
 from medn2n.core.evaluation import truth_scale
 from medn2n.core.repeat_error import RepeatError, psnr_of
 from medn2n.core.volume import FloatArray, Volume
+from medn2n.errors import InputError
 
 Interval = tuple[float, float]
 Mask = npt.NDArray[np.bool_]
@@ -51,8 +52,9 @@ def mean_of_two(scans: Sequence[Volume]) -> FloatArray:
 
 
 def common_body(reference: FloatArray, scans: Sequence[Volume]) -> Mask:
-    """(I,J,K) bool, the body in `reference` where each of the first three scans has a number."""
-    return body_mask(reference, scans[0].modality) & _measured(scans[:3])
+    """(I,J,K) bool, the body in `reference` where each of the first three scans has a number. InputError NO_VOXELS
+    where none does."""
+    return _some(body_mask(reference, scans[0].modality) & _measured(scans[:3]))
 
 
 def estimated_figures(
@@ -70,11 +72,11 @@ def estimated_figures(
 
 def true_error(truth: Volume, scans: Sequence[Volume], denoised: Sequence[Volume]) -> TrueError:
     """scans: one, or repeats, of which the first `len(denoised)` (one or two) were denoised; all (I,J,K) on the truth's
-    grid, in its unit."""
+    grid, in its unit. InputError as of `common_body`."""
     reference = mean_of_two(scans) if len(denoised) > 1 else truth.filled()
     scale = truth_scale(reference, truth.modality)
     everywhere = _measured([truth, *scans[: len(denoised)]])
-    body = common_body(reference, scans) & _measured([truth])
+    body = _some(common_body(reference, scans) & _measured([truth]))
     pairs = list(zip(scans, denoised, strict=False))
     before, after = (_squared(truth, [pair[side] for pair in pairs], body) for side in (0, 1))
     whole = [_squared(truth, [pair[side] for pair in pairs], everywhere) for side in (0, 1)]
@@ -101,6 +103,12 @@ def _share(before: float, after: float) -> float:
 def _measured(scans: Sequence[Volume]) -> Mask:
     """Where each of them has a number, and no padding."""
     return np.asarray(np.logical_and.reduce([scan.measured for scan in scans]))
+
+
+def _some(mask: Mask) -> Mask:
+    if not mask.any():
+        raise InputError("NO_VOXELS", "Expected voxels of the body that all scans of the group measured, found none.")
+    return mask
 
 
 def _width(scale: float, modality: str) -> float:

@@ -86,7 +86,7 @@ def _gate(name: str, share: float, interval: Interval, limit: float, words: str)
     well."""
     low, high = interval
     held = share <= limit * (1 + ROUNDING) and high - share <= limit
-    passed = False if low > limit * (1 + ROUNDING) else held or None
+    passed = False if low > limit * (1 + ROUNDING) else bool(held) or None
     why = TOO_UNCERTAIN if passed is None else ""
     words += f"{why and f', which is {why} to tell'}."
     return Gate(name=name, passed=passed, value=share, limit=limit, excess=low / limit, unit="", words=words, why=why)

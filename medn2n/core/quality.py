@@ -34,7 +34,10 @@ ELSEWHERE: Reason = (
     "Not measured: the copies were made elsewhere, so that nothing can be put in.", "copies made elsewhere"
 )  # fmt: skip
 NO_ROOM: Reason = ("There is no room for a lesion in even tissue.", TOO_LITTLE_TISSUE)
-TOO_LITTLE: Reason = ("Not measured: too little even area.", "too little even area")
+TOO_LITTLE: Reason = (
+    "Not measured: too little even area for a disc, or pixels that are not square. A phantom has enough.",
+    "too little even area, or pixels that are not square",
+)
 HIDDEN: Reason = (
     "The noise could hide every lesion that was put in, so none is asked for.", "noise could hide every lesion"
 )  # fmt: skip

@@ -15,6 +15,7 @@ counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,8 @@ class RepeatError:
 
     mse: of the denoised scans, in unit² (may fall below 0 by chance where little error is left).
     noisy_mse: of the noisy scans themselves.
-    share: mse / noisy_mse; 0 = perfect, 1 = no better than the noisy scan, above 1 = harmful.
+    share: mse / noisy_mse; 0 = perfect, 1 = no better than the noisy scan, above 1 = harmful; NaN where no noise was
+    found (noisy_mse not above 0).
     """
 
     mse: float
@@ -80,11 +82,10 @@ def error_from_repeats(
     a, b, fa, fb = (np.asarray(x, dtype=np.float64) for x in (first, second, denoised_first, denoised_second))
     count = _counted(a, mask)
     voxels = float(count.sum())
-    noisy = max(float((0.5 * (a - b) ** 2 * count).sum()) / voxels, np.finfo(float).tiny)
+    noisy = float((0.5 * (a - b) ** 2 * count).sum()) / voxels
     estimate = float((0.5 * ((fa - b) ** 2 + (fb - a) ** 2 - (a - b) ** 2) * count).sum()) / voxels
-    share = estimate / noisy
     products = _products_of_two(a, b, fa, fb, noise_blocks(a - b, count, block))
-    return _told(estimate, noisy, products.half_width(), products.half_width(share) / noisy)
+    return _told(estimate, noisy, products.half_width(), products.half_width)
 
 
 def error_from_three_repeats(
@@ -105,19 +106,24 @@ def error_from_three_repeats(
     a, b, c, fa = (np.asarray(x, dtype=np.float64) for x in (first, second, third, denoised_first))
     count = _counted(a, mask)
     voxels = float(count.sum())
-    noisy = max(float(((a - b) * (a - c) * count).sum()) / voxels, np.finfo(float).tiny)
+    noisy = float(((a - b) * (a - c) * count).sum()) / voxels
     estimate = float(((fa - b) * (fa - c) * count).sum()) / voxels
-    share = estimate / noisy
     difference, middle = b - c, (b + c) / 2
     grid = noise_blocks(difference, count, block)
     half = grid.half_width(grid.centred((fa - middle) * difference) ** 2)
-    of_share = (fa - middle) - share * (a - middle)
-    half_share = grid.half_width(grid.centred(of_share * difference) ** 2) / noisy
-    return _told(estimate, noisy, half, half_share)
+
+    def of_share(share: float) -> float:
+        return grid.half_width(grid.centred(((fa - middle) - share * (a - middle)) * difference) ** 2)
+
+    return _told(estimate, noisy, half, of_share)
 
 
-def _told(estimate: float, noisy: float, half: float, half_share: float) -> RepeatError:
-    share = estimate / noisy
+def _told(estimate: float, noisy: float, half: float, half_of_share: Callable[[float], float]) -> RepeatError:
+    """half_of_share: half of the interval of a share, times `noisy`."""
+    share, half_share = float("nan"), float("inf")
+    if noisy > 0:
+        share = estimate / noisy
+        half_share = half_of_share(share) / noisy
     return RepeatError(
         mse=estimate,
         mse_interval=(estimate - half, estimate + half),

@@ -33,9 +33,11 @@ PHYSICS = (
 )  # fmt: skip
 
 # What "worst" means for each figure: the largest of these; of the others, the farthest from zero.
+_FROM_ONE: Callable[[Values], Values] = lambda values: np.abs(values - 1)  # noqa: E731
 _COST: Mapping[str, Callable[[Values], Values]] = {
     "psnr_db": np.negative, "body_psnr_db_true": np.negative, "body_psnr_db_estimated": np.negative,
-    "ssim": np.negative, "signal_share": lambda values: np.abs(values - 1),
+    "ssim": np.negative, "signal_share": _FROM_ONE, "lesion_size": _FROM_ONE, "share": np.positive,
+    "share_three": np.positive, "residual_share": np.positive,
     "lesion_contrast": np.negative, "lesion_cnr_after": np.negative, "auc_after": np.negative,
     "auc_change": np.negative,
 }  # fmt: skip
@@ -155,12 +157,11 @@ def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary
     for name in dict.fromkeys(name for score in scores for name in score.figures):
         having = [score for score in scores if name in score.figures]
         values = np.array([score.figures[name] for score in having], dtype=np.float64)
-        finite = np.isfinite(values)
-        # A PSNR of infinity is an error that chance told as nothing: no mean of scans can be made of it.
-        figures[name] = float(values[finite].mean() if finite.any() else values.mean())
-        worst[name] = float(values[np.argmax(_COST.get(name.partition("/")[0], np.abs)(values))])
+        figures[name] = _mean(values)
+        cost = _COST.get(name.partition("/")[0], np.abs)(values)
+        worst[name] = float(values[np.argmax(np.where(np.isnan(cost), -np.inf, cost))])
         patients = [score.subject for score in having]
-        interval = metrics.bootstrap_mean(values, patients, generator=generator) if finite.all() else None
+        interval = metrics.bootstrap_mean(values, patients, generator=generator) if np.isfinite(values).all() else None
         if interval:
             intervals[name] = interval
         elif len(having) == 1 and name in having[0].intervals:
@@ -180,6 +181,13 @@ def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary
     )
 
 
+def _mean(values: Values) -> float:
+    """Of those that are finite, where any is: a PSNR of infinity is an error that chance told as nothing, and no mean
+    of scans can be made of it."""
+    finite = np.isfinite(values)
+    return float(values[finite].mean() if finite.any() else values.mean())
+
+
 def patient_means(scores: Sequence[Score]) -> tuple[PatientMean, ...]:
     """One PatientMean for each (patient, modality, question, method), in order of first appearance."""
     together: dict[tuple[str, str, Question, str], list[Score]] = {}
@@ -193,7 +201,7 @@ def patient_means(scores: Sequence[Score]) -> tuple[PatientMean, ...]:
             method=method,
             groups=len(found),
             figures={
-                name: float(np.mean([one.figures[name] for one in found if name in one.figures]))
+                name: _mean(np.array([one.figures[name] for one in found if name in one.figures], np.float64))
                 for name in dict.fromkeys(name for one in found for name in one.figures)
             },
         )

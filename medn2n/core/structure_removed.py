@@ -47,6 +47,7 @@ WIDER = 1.6  # the wider Gaussian over the narrow one
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
 BLOCK_MM = 8.0  # in which fine structure and what went of it are compared
 TOGETHER = 0.5  # correlation of two sizes of structure, from block to block, that noise alone does not have
+LARGEST = 1e15  # of a copy's values: float32 holds sums of its square
 COARSE = 4  # pixels a side of what the surroundings are measured in
 
 
@@ -79,7 +80,7 @@ def structure_removed(
 ) -> Structure | None:
     """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue, and lung."""
     pixel = float(max(spacing_mm[:2]))
-    first, second = _slices_first(before), _slices_first(after)
+    first, second = _slices_first(before), np.clip(_slices_first(after), -LARGEST, LARGEST)
     gaps = None if padding is None else _slices_first(padding)
     smooth = _smooth(first)
     tissue = _tissue(first, smooth, modality, gaps)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.display import SlicePair
@@ -64,8 +65,8 @@ def _summary(entries: Sequence[DenoisedSeries]) -> list[str]:
     lines = [f"{len(entries)} series: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + "."]
     left = sorted(entry.figures.noise_left for entry in entries if entry.figures and entry.figures.noise_before > 0)
     if left:
-        down = [figure_text(100 * (1 - share), 0) for share in (left[len(left) // 2], left[-1], left[0])]
-        spread = f" (from {down[1]} to {down[2]} %)" if len(left) > 1 else ""
+        down = [figure_text(100 * (1 - share), 0) for share in (median(left), left[-1], left[0])]
+        spread = f" in the median (from {down[1]} to {down[2]} %)" if len(left) > 1 else ""
         lines.append(f"Noise in flat tissue is down by {down[0]} %{spread}.")
     shifts = [abs(entry.figures.mean_shift) for entry in entries if entry.figures and entry.unit == "HU"]
     if shifts:

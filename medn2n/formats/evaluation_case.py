@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Protocol
 
@@ -15,12 +16,12 @@ import numpy as np
 from medn2n.core.scores import Question
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
-from medn2n.formats.manifest import Correction, Group
+from medn2n.formats.manifest import Correction, Group, verify_group
 from medn2n.formats.reference import ScanReference
 
 MOST_REPEATS = 20
 MOST_VOXELS = 40_000_000  # of all repeats beyond the third: phantoms are small, and need many
-COPY_REACH_MM = 0.01  # how far a copy's geometry may differ: headers round
+REACH_MM = 0.01  # how far geometry may differ: headers round
 COPY_ROUNDING = 1e-3  # how far its padding may, of the scan's largest number: another scaling rounds
 SMOOTHED = 0.1  # share of the padding that a filter may reach into from the scan's edge
 
@@ -61,25 +62,47 @@ def _tell_the_error(group: Group) -> bool:
 
 def load_case(group: Group, root: Path, load: Load) -> Case:
     """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small; beside
-    a truth too. InputError where they are not 3D and of one shape."""
-    question = question_of(group)
+    a truth too. InputError where a file is not the manifest's, and where they cannot be compared (`_comparable`)."""
+    if group.sha256:
+        verify_group(group, root)
     chosen = group.unmoved[: MOST_REPEATS if _tell_the_error(group) else 1]
     scans: tuple[Volume, ...] = ()
     for number, n in enumerate(chosen):
         if number < 3 or (number + 1) * scans[0].voxels.size <= MOST_VOXELS:
             scans += (_matched(group, n, load(group.image[n], root=root, modality=group.modality)),)
     truth = load(group.truth, root=root, modality=group.modality) if group.truth is not None else None
-    shapes = {volume.voxels.shape for volume in (*scans, *([truth] if truth else []))}
+    _comparable(f"Group {group.group}", scans, truth)
+    return Case(group=group, question=question_of(group), scans=scans, truth=truth)
+
+
+def _comparable(where: str, scans: Sequence[Volume], truth: Volume | None) -> None:
+    """InputError where scans and truth are not 3D, of one shape and in one place, where no voxel of the first three was
+    measured in all, or where two of them are the same."""
+    everything = [*scans, *([truth] if truth else [])]
+    shapes = {volume.voxels.shape for volume in everything}
     if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes):
         raise InputError(
             "SHAPES_DIFFER",
-            f"Group {group.group}: expected 3D scans of one shape, found "
-            f"{' and '.join(map(str, sorted(shapes)))}. "
+            f"{where}: expected 3D scans of one shape, found {' and '.join(map(str, sorted(shapes)))}. "
             "Name single frames of a 4D file with #frame=N, and only repeats on one grid.",
         )
-    if scans[0].padding is not None and scans[0].padding.all():
-        raise InputError("NO_VOXELS", f"Group {group.group}: its scan is nothing but padding.")
-    return Case(group=group, question=question, scans=scans, truth=truth)
+    if not all(_in_one_place(one, scans[0]) for one in everything):
+        raise InputError(
+            "OTHER_GRID",
+            f"{where}: expected scans and truth in one place and of one spacing, found one elsewhere. Resample it onto "
+            "the first scan's grid, or correct its header.",
+        )
+    if not np.logical_and.reduce([one.measured for one in (*scans[:3], *everything[len(scans) :])]).any():
+        raise InputError("NO_VOXELS", f"{where}: expected voxels that all of its scans measured, found none.")
+    if any(np.array_equal(one.voxels, two.voxels, equal_nan=True) for one, two in combinations(scans[:3], 2)):
+        raise InputError(
+            "SAME_DATA",
+            f"{where}: expected repeats with noise of their own, found one image twice. Name each acquisition once.",
+        )
+
+
+def _in_one_place(one: Volume, other: Volume) -> bool:
+    return np.allclose(one.affine, other.affine, atol=REACH_MM)
 
 
 def first_cases(groups: Sequence[Group], root: Path, load: Load, *, most: int) -> list[Case]:
@@ -151,7 +174,7 @@ def _difference(scan: Volume, copy: Volume) -> str:
     shape = scan.voxels.shape
     if copy.voxels.shape != shape:
         return f"of {shape} voxels in the same place, found {copy.voxels.shape}"
-    if not np.allclose(copy.affine, scan.affine, atol=COPY_REACH_MM):
+    if not _in_one_place(copy, scan):
         return f"of {shape} voxels in the same place, found {shape} elsewhere or of another spacing"
     lost = int(np.count_nonzero(~np.isfinite(copy.voxels) & np.isfinite(scan.voxels)))
     if lost:

@@ -21,7 +21,6 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
     score)."""
     detail = [name for name in dict.fromkeys(name for one in result.scores for name in one.figures) if "/" in name]
     head = [*HEAD, *FIGURES, "seconds", "peak_bytes", *PHYSICS, *detail]
-    write_csv(output / "results.csv", head, [_row(score) for score in result.scores])
     summaries = [
         {key: getattr(one, key) for key in ("modality", "question", "method", "groups", "subjects")}
         | {"mean": one.figures, "interval_95": one.intervals, "worst": one.worst, "seconds": one.seconds}
@@ -53,6 +52,7 @@ def write_evaluation_files(result: Evaluation, output: Path) -> None:
         ],
     }
     write_json(_plain(data), output / "results.json")
+    write_csv(output / "results.csv", head, [_row(score) for score in result.scores])
 
 
 def _row(score: Score) -> dict[str, Any]:

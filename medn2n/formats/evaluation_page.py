@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 
 from medn2n.core.display import SOFT_TISSUE_HU, SlicePair
@@ -144,10 +145,10 @@ def _ranked(rows: list[Summary], key: str, higher: bool) -> list[Summary]:
 
 
 def _told_of(result: Evaluation, one: Summary, key: str) -> str:
-    """In how many of the scans the method has this figure, where not in all."""
+    """In how many of the scans the method has this figure, and a finite one, where not in all."""
     rows = _picked(result, one.modality, one.question)
     having = sum(
-        key in score.figures
+        isfinite(score.figures.get(key, nan))
         for score in result.scores
         if (score.modality, score.question, score.method) == (one.modality, one.question, one.method)
     )
@@ -156,7 +157,7 @@ def _told_of(result: Evaluation, one: Summary, key: str) -> str:
 
 def _refusals(result: Evaluation) -> list[str]:
     """What could not be judged: groups in one line, then each method that was refused on others."""
-    whole = [one.reason for one in result.refused if not one.method]
+    whole = [one.words for one in result.refused if not one.method]
     lines = [f"{len(whole)} of the groups could not be judged: {' '.join(whole)}"] if whole else []
     scans = len({score.group for score in result.scores})
     for method in dict.fromkeys(one.method for one in result.refused if one.method):

@@ -110,9 +110,8 @@ def _detection(rows: Sequence[Summary], scores: Sequence[Score], modality: str, 
     title = f"{title}: is a faint disc still found?"
     table = _table(rows, _DETECTION, modality)
     if table is None:
-        asked = any(gate.name == "detectability" for score in scores for gate in score.gates)
-        text = "Not measured: too little even area in these scans. A phantom has enough."
-        return Section(title=title, blocks=(Text(paragraphs=(text,)),)) if asked else None
+        asked = [gate.words for score in scores for gate in score.gates if gate.name == "detectability"]
+        return Section(title=title, blocks=(Text(paragraphs=tuple(dict.fromkeys(asked))),)) if asked else None
     text = (
         "A disc of 3 mm, so faint that it is found with an AUC of 0.8 before, is put at half of many even "
         "places; a model "

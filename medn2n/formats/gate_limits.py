@@ -16,7 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     ct_number_hu: dict[Region, Positive | None] = Field(default_factory=dict)
     signal_share: float = Field(default=Limits().signal_share, gt=0)

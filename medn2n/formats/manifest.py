@@ -241,24 +241,27 @@ def verify_files(manifest: Manifest, root: Path) -> None:
     """InputError if a scan named by the manifest is missing or is not the one that was recorded."""
     checked: dict[str, str] = {}
     for group in [*manifest.training, *manifest.validation, *manifest.test]:
-        for position, reference in enumerate(group.image):
-            path = ScanReference.parse(reference).path
-            if not (root / path).exists():
+        verify_group(group, root, checked)
+
+
+def verify_group(group: Group, root: Path, checked: dict[str, str] | None = None) -> None:
+    """`verify_files` for one group. checked: sha256 of files that were read before, by path; this call adds its own."""
+    checked = {} if checked is None else checked
+    for position, reference in enumerate(group.image):
+        path = ScanReference.parse(reference).path
+        where = f"Group {group.group}: scan {position + 1} of {len(group.image)}"
+        if not (root / path).exists():
+            raise InputError("MISSING_FILE", f"{where} is not below the manifest's data root.")
+        if group.sha256:
+            if path not in checked:
+                checked[path] = file_sha256(root / path)
+            actual = checked[path]
+            if actual != group.sha256[position]:
                 raise InputError(
-                    "MISSING_FILE",
-                    f"Group {group.group}: scan {position + 1} of {len(group.image)} is not below the manifest's "
-                    "data root.",
+                    "CHANGED_FILE",
+                    f"{where} has sha256 {actual[:12]}…, expected {group.sha256[position][:12]}…. The file is not the "
+                    "one the manifest was made from.",
                 )
-            if group.sha256:
-                if path not in checked:
-                    checked[path] = file_sha256(root / path)
-                actual = checked[path]
-                if actual != group.sha256[position]:
-                    raise InputError(
-                        "CHANGED_FILE",
-                        f"Group {group.group}: scan {position + 1} of {len(group.image)} has sha256 {actual[:12]}…, "
-                        f"expected {group.sha256[position][:12]}…. The file is not the one the manifest was made from.",
-                    )
 
 
 def write_json(data: Any, path: Path) -> None:

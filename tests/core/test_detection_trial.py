@@ -92,7 +92,7 @@ def test_the_gate_says_no_where_detection_is_lost_and_that_it_cannot_tell_in_a_p
     assert lost.excess > 1
     alone = gate(scans[:1], lambda volume: volume)
     assert alone.passed is None
-    assert alone.words == "Not measured: too little even area."
+    assert alone.words.startswith("Not measured: too little even area")
 
 
 def test_slices_of_one_scan_are_enough_and_too_few_images_are_not() -> None:

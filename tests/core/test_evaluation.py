@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,5 +93,17 @@ def test_a_psnr_that_chance_made_infinite_is_no_part_of_the_mean() -> None:
     (found,) = scores.summarise([score("a", 30, 1), score("b", np.inf, 1), score("c", 32, 1)], generator)
     assert found.figures["psnr_db"] == 31
     assert "psnr_db" not in found.intervals
+    two = [replace(score("a", 30, 1), subject="one"), replace(score("b", np.inf, 1), subject="one")]
+    (patient,) = scores.patient_means(two)
+    assert patient.figures["psnr_db"] == 30
     (found,) = scores.summarise([score("a", np.inf, 1)], generator)
     assert found.figures["psnr_db"] == np.inf
+
+
+def test_the_worst_of_a_share_is_the_largest_and_of_a_size_the_farthest_from_one() -> None:
+    both = [
+        replace(score("a", 30, 0), figures={"share": -0.05, "lesion_size": 1.0, "rmse_three": np.nan}),
+        replace(score("b", 30, 0), figures={"share": 0.02, "lesion_size": 0.4, "rmse_three": 3.0}),
+    ]
+    (found,) = scores.summarise(both, np.random.default_rng(0))
+    assert dict(found.worst) == {"share": 0.02, "lesion_size": 0.4, "rmse_three": 3.0}

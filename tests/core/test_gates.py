@@ -77,6 +77,16 @@ def test_a_fault_fails_its_gate(scan: tuple[Volume, Volume], fault: FaultName, s
     assert found.words.endswith("is allowed.")
 
 
+def test_a_value_that_no_scan_has_fails_and_is_found(scan: tuple[Volume, Volume]) -> None:
+    before, faithful = scan
+    voxels = faithful.voxels.copy()
+    voxels[tuple(np.argwhere((np.abs(voxels - 40) < 60) & (ndimage.uniform_filter(voxels, 9) > 0))[5000])] = 3e38
+    found = judged(before, faithful.with_voxels(voxels))["spots"]
+    assert found.passed is False
+    assert 1 < found.excess < np.inf
+    assert found.words.startswith("A spot of about")
+
+
 def test_noise_that_grew_fails(scan: tuple[Volume, Volume]) -> None:
     before, _ = scan
     louder = before.voxels + np.random.default_rng(2).normal(0, 12, SHAPE).astype(np.float32)

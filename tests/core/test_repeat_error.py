@@ -120,3 +120,13 @@ def test_a_trial_counts_what_its_intervals_hold() -> None:
     assert trial.covered == (False, False, True)
     assert trial.deviation_db == pytest.approx(10 * math.log10(4.2 / 4.0))
     assert trial.half_width_db == pytest.approx(5 * math.log10(4.1 / 3.9))
+
+
+def test_of_repeats_without_noise_there_is_no_share() -> None:
+    scan = np.random.default_rng(0).normal(size=(40, 40))
+    for error in (
+        error_from_repeats(scan, scan, scan / 2, scan / 2), error_from_three_repeats(scan, scan, scan, scan / 2)
+    ):  # fmt: skip
+        assert np.isnan(error.share)
+        assert error.noisy_mse == 0
+        assert error.mse == pytest.approx(np.mean((scan / 2) ** 2))

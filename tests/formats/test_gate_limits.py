@@ -36,6 +36,7 @@ def test_each_key_counts(tmp_path: Path) -> None:
     [
         ("blurr: 1", "blurr"),
         ("blur: soft", "blur"),
+        ("blur: true", "blur"),
         ("spot: -1", "spot"),
         ("ct_number_hu: {soft_tissue: 1}", "ct_number_hu.soft_tissue"),
         ("ct_number_hu: {fat: 0}", "ct_number_hu.fat"),

@@ -215,7 +215,7 @@ def test_the_page_of_a_denoise_run_says_what_happened(tmp_path: Path, monkeypatc
     write_denoise_page(tmp_path / "r.html", entries)
     text = " ".join("".join(parse(tmp_path / "r.html").text).split())
     assert "4 series: 2 done, 1 review, 1 refused." in text
-    assert "Noise in flat tissue is down by 50 % (from 40 to 60 %)." in text
+    assert "Noise in flat tissue is down by 50 % in the median (from 40 to 60 %)." in text
     assert "moved by 0.25 HU at most" in text
     assert "1 series must be looked at" in text
     assert "1 more series were denoised" in text
