@@ -69,11 +69,11 @@ class CommonMark:
 
 
 def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> CommonMark:
-    """The mark that N ≥ 20 different pictures (N,I,J) share. InputError TOO_FEW_PICTURES; TOO_LARGE;
-    NO_COMMON_MARK where none stands out. What else all pictures have in common in one place, such as a frame, counts
-    as part of it."""
-    if len(pictures) < LEAST_PICTURES:
-        needed = f"A common mark needs at least {LEAST_PICTURES} pictures of one size under it, found {len(pictures)}."
+    """The mark with plain edges that N ≥ 20 different grey pictures (N,I,J) share. InputError TOO_FEW_PICTURES;
+    TOO_LARGE; NO_COMMON_MARK where none stands out. What else all have in common in one place, as a frame, is part."""
+    pictures = np.asarray(pictures)
+    if pictures.ndim != 3 or len(pictures) < LEAST_PICTURES:
+        needed = f"A common mark needs at least {LEAST_PICTURES} grey pictures of one size, found {pictures.shape}."
         raise InputError("TOO_FEW_PICTURES", needed)
     if np.prod(pictures.shape[1:]) > MOST_PIXELS:
         raise InputError(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from medn2n.core.scaling import to_physical, to_stored
 from medn2n.core.volume import UNITS, Volume
-from medn2n.errors import InputError
+from medn2n.errors import InputError, UsageError
 from medn2n.formats.photo_header import (
     AFFINE,
     FLOAT_LEVELS,
@@ -92,7 +92,9 @@ def _stored(path: Path, header: PhotoHeader) -> Pixels:
 
 def read_mark(path: Path) -> npt.NDArray[np.float32]:
     """A watermark as (I,J) coverage, 0 to 1: white where the picture (grey, or the mean of its colours) covers all.
-    InputError as `read_header`."""
+    UsageError for a file of another kind, InputError as `read_header`."""
+    if not is_photo(path):
+        raise UsageError("The picture of the mark: expected a PNG or TIFF, found a file of another kind.")
     return np.asarray(read_volume(path).voxels.mean(axis=2) / 255.0, np.float32)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.catalogue import Catalogue, PassedOver, Series
-from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, countable
+from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, countable, of_a_pair
 from medn2n.core.volume import Volume
 from medn2n.errors import NothingToDo, UsageError
 from medn2n.formats import photo
@@ -79,9 +79,8 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
     generator = np.random.default_rng((plan.seed, int(keyed_id(series.id)[2:], 16)))
     colour, levels = series.format == "photo", plan.levels or _levels(given)
     truth, clipped = _truth(given, series.id, plan, levels)
-    made = [
-        corrupt(truth.voxels, plan.corruption, generator, levels=levels, colour=colour) for _ in range(plan.repeats)
-    ]
+    corruption = of_a_pair(plan.corruption, generator)
+    made = [corrupt(truth.voxels, corruption, generator, levels=levels, colour=colour) for _ in range(plan.repeats)]
     names = [_write(output, f"{series.id}/repeat-{n}", truth, one.image) for n, one in enumerate(made, start=1)]
     masks = [
         _write(output, f"{series.id}/valid-{n}", truth, one.valid.astype(np.float32))

@@ -100,8 +100,10 @@ def test_a_mark_with_nothing_around_it_is_refused() -> None:
 
 
 def test_too_few_and_too_large_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match="at least 20 pictures of one size under it, found 19"):
-        common_mark(pictures(19, 0))
+    with pytest.raises(InputError, match=r"at least 20 grey pictures of one size, found \(19"):
+        common_mark(list(pictures(19, 0)))
+    with pytest.raises(InputError, match="grey pictures"):
+        common_mark(np.repeat(pictures(20, 0)[..., None], 3, axis=-1))
     with pytest.raises(InputError, match="Crop all of them"):
         common_mark(np.broadcast_to(np.float32(0), (20, 1001, MOST_PIXELS // 1000)))
 

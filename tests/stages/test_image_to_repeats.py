@@ -211,3 +211,10 @@ def test_decoded_repeats_are_refused_to_another_objective_too(photos: Path, tmp_
         )
         assert refused.code == (3 if place == data else 2)
         assert "Set objective=l1" in refused.err
+
+
+def test_repeats_of_impulses_have_one_probability(tmp_path: Path, call: Call) -> None:
+    build.nifti(tmp_path / "in" / "sub-1_T1w.nii.gz", shape=(30, 20, 4), dtype=np.uint8)
+    assert call("simulate", "corrupt", tmp_path / "in", "-o", tmp_path / "out", "--kind", "impulse").code == 0
+    (group,) = groups(tmp_path / "out")
+    assert group.check.figures["p_1"] == pytest.approx(group.check.figures["p_2"])
