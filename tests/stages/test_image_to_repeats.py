@@ -214,6 +214,7 @@ def test_decoded_repeats_are_refused_to_another_objective_too(photos: Path, tmp_
 
 
 def test_repeats_of_impulses_have_one_probability(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "in").mkdir()
     build.nifti(tmp_path / "in" / "sub-1_T1w.nii.gz", shape=(30, 20, 4), dtype=np.uint8)
     assert call("simulate", "corrupt", tmp_path / "in", "-o", tmp_path / "out", "--kind", "impulse").code == 0
     (group,) = groups(tmp_path / "out")
