@@ -32,11 +32,15 @@ PHYSICS = (
     "residual_share", "residual_worst", "residual_found", "removed_low", "uncertainty", "share_three", "rmse_three",
 )  # fmt: skip
 
+
+def _from_one(values: Values) -> Values:
+    return np.abs(values - 1)
+
+
 # What "worst" means for each figure: the largest of these; of the others, the farthest from zero.
-_FROM_ONE: Callable[[Values], Values] = lambda values: np.abs(values - 1)  # noqa: E731
 _COST: Mapping[str, Callable[[Values], Values]] = {
     "psnr_db": np.negative, "body_psnr_db_true": np.negative, "body_psnr_db_estimated": np.negative,
-    "ssim": np.negative, "signal_share": _FROM_ONE, "lesion_size": _FROM_ONE, "share": np.positive,
+    "ssim": np.negative, "signal_share": _from_one, "lesion_size": _from_one, "share": np.positive,
     "share_three": np.positive, "residual_share": np.positive,
     "lesion_contrast": np.negative, "lesion_cnr_after": np.negative, "auc_after": np.negative,
     "auc_change": np.negative,
