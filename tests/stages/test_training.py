@@ -183,7 +183,7 @@ def test_an_engine_file_that_metadata_does_not_vouch_for_is_not_run(run: Path, t
 
 
 def test_scans_to_simulate_from_are_quietened_by_the_network_alone(data: Path, run: Path, tmp_path: Path) -> None:
-    settings = {"pairs": "simulate", "simulate_mr": {"draws": 1, "slices": 1}}
+    settings = {"pairs": "simulate", "simulate_mr": {"draws": 1, "slices": 1, "snr": (1.0, 20.0)}}
     singles = json.loads((data / "manifest.json").read_text()) | {"root": str(data)}
     for group in singles["training"] + singles["validation"]:
         group |= {"image": group["image"][:1], "sha256": group["sha256"][:1]}
