@@ -63,7 +63,7 @@ def _tell_the_error(group: Group) -> bool:
 def load_case(group: Group, root: Path, load: Load) -> Case:
     """The group's scans, in the intensity of its reference: of repeats three, and up to 20 where they are small; beside
     a truth too. InputError where a file is not the manifest's, and where they cannot be compared (`_comparable`)."""
-    if group.sha256:
+    if group.sha256:  # twice for the few that filters are tuned on: hashing is far cheaper than one filter
         verify_group(group, root)
     chosen = group.unmoved[: MOST_REPEATS if _tell_the_error(group) else 1]
     scans: tuple[Volume, ...] = ()
