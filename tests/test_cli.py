@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from medn2n import cli
 from tests import build
 from tests.command_line import NO_LIMITS, Call, command, denoise, files_below, one_line
 
@@ -87,6 +89,21 @@ def test_version_and_help(call: Call) -> None:
     assert "denoise" in call("--help").out
     for verb in ("catalogue", "pair", "train", "denoise", "evaluate", "demo", "run-one"):
         assert call(verb, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, cli.SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_sleep_soon_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], found: str | None
+) -> None:
+    monkeypatch.setattr("sys.argv", ["medn2n", "--version"])
+    monkeypatch.setattr(os, "environ", dict(given))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == found
 
 
 def test_catalogue_json(call: Call, tmp_path: Path) -> None:
