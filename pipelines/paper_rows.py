@@ -11,8 +11,7 @@ from medn2n.config import Recipe
 @dataclass(frozen=True)
 class Row:
     """One row of the table: the recipe, the corruption that it is judged at, settings over the recipe for each run, a
-    classical filter to stand beside them, and runs with other networks: of one seed, and of as many steps as cost the
-    same."""
+    classical filter to stand beside them, and runs with other networks, of as many steps as cost the same."""
 
     recipe: str
     judged: dict[str, object]

@@ -212,7 +212,7 @@ def all_runs_of(name: str, options: argparse.Namespace, pool: ProcessPoolExecuto
     settings = [f"network.arguments.channels={options.channels}", *size, *fast, *options.set]
     steps = steps_of_each(row, settings, manifest, folder, options, pool)
     seeds = range(options.seeds if name == "gaussian" else 1)
-    runs = [(run, seed) for seed in seeds for run in row.runs] + [(run, 0) for run in row.others]
+    runs = [(run, seed) for seed in seeds for run in (*row.runs, *row.others)]
     begun = []
     for run, seed in runs:
         place = folder / f"{file_name(run)}-seed{seed}"
