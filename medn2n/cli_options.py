@@ -33,7 +33,11 @@ RicianOption = Annotated[
 ]
 SigmaOption = Annotated[
     float | None,
-    typer.Option("--sigma", help="Its noise, in the scan's unit; measured if not given.", min=1e-12),
+    typer.Option(
+        "--sigma",
+        help="Its noise before the magnitude was taken, in the scan's unit; measured if not given.",
+        min=1e-12,
+    ),
 ]
 KeepPrivate = Annotated[
     list[str] | None,

@@ -2,13 +2,13 @@
 
 A denoiser should leave the mean of a tissue as it was. The regions are found on a smoothed copy of the scan before,
 and a voxel counts only where all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
-are sampled (`spread_slices`).
+are sampled (`spread_slices`); of a CT, the slices whose soft tissue seems to have moved most are measured too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,7 @@ from medn2n.core.spread_slices import spread_slices
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint8]
+Slices = npt.NDArray[np.intp]
 
 # Low and high end in HU. Air in lungs: below −950 (Gevenois et al., Am J Respir Crit Care Med 1996). Fat and muscle:
 # −190…−30 and −29…150 (Aubrey et al., Acta Physiol 2014); bone from 200, and contrast medium with it. What lies
@@ -43,6 +44,8 @@ FEWEST_VOXELS = 200
 PATCH = 12  # pixels; noise of different patches is taken as independent
 FIELD = 5  # patches a side of a part of a region
 FEWEST_PATCHES = 8  # of a part
+BLOCK = 4  # pixels, whose means tell which slices to look at
+MOST_ODD = 4  # slices that were not sampled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +81,55 @@ class RegionNumbers:
 
 def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
     """Air, lung, fat, soft tissue and bone of a CT in HU, (I,J,K); regions of fewer than 200 voxels are left out."""
-    first, second, usable = _sampled(before, after, padding)
+    chosen = _chosen(before)
+    regions = _ct_in(chosen, before, after, padding)
+    odd = _odd_slices(before, after, padding, chosen)
+    others = _ct_in(odd, before, after, padding, of=before.shape[2] - len(chosen)) if len(odd) else ()
+    parts = [region.part for region in others]
+    return tuple(
+        replace(region, part=_surest([region.part, *parts])) if region.region == "soft tissue" else region
+        for region in regions
+    )
+
+
+def _ct_in(
+    slices: Slices, before: Array, after: Array, padding: BoolArray | None, *, of: int | None = None
+) -> tuple[RegionNumbers, ...]:
+    first, second, usable = _sampled(before, after, padding, slices)
     labels = ct_regions(_smooth(first, usable))
-    return _compared(tuple(REGIONS_HU), labels, first, second, usable, slices=_chosen(before))
+    return _compared(tuple(REGIONS_HU), labels, first, second, usable, slices=slices, of=of)
+
+
+def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: Slices) -> Slices:
+    """Of the slices that were not chosen, at most MOST_ODD: those in which the mean of soft tissue moved least like in
+    the others, by blocks that lie in it."""
+    low, high = REGIONS_HU["soft tissue"]
+    rest = np.setdiff1d(np.arange(before.shape[2]), chosen)
+    counts, moved = np.zeros(len(rest)), np.zeros(len(rest))
+    for n, k in enumerate(rest):
+        shown = after[..., k] if padding is None else np.where(padding[..., k], np.nan, after[..., k])
+        level, shift = _block_means(shown), _block_means(shown - before[..., k])
+        inside = (level > low) & (level <= high) & np.isfinite(shift)
+        counts[n] = np.count_nonzero(inside)
+        moved[n] = np.mean(shift[inside], dtype=np.float64) if counts[n] else 0.0
+    seen = counts * BLOCK**2 >= FEWEST_PATCHES * PATCH**2
+    rest, counts, moved = rest[seen], counts[seen], moved[seen]
+    if not len(rest):
+        return rest
+    return np.sort(rest[np.argsort(-np.abs(moved - np.median(moved)) * np.sqrt(counts))[:MOST_ODD]])
+
+
+def _block_means(image: Array) -> Array:
+    rows, columns = (length // BLOCK for length in image.shape)
+    along = image[: rows * BLOCK].reshape(rows, BLOCK, -1).mean(axis=1)
+    return np.asarray(along[:, : columns * BLOCK].reshape(rows, columns, BLOCK).mean(axis=2))
 
 
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
     """Background and the dark, middle and bright third of the tissue of an MR scan, (I,J,K). The thirds are those of
     `after`: of `before` a third is bright by its noise too, and what is bright by its noise falls with it (up to 15 %
     at a signal to noise of 10)."""
-    first, second, usable = _sampled(before, after, padding)
+    first, second, usable = _sampled(before, after, padding, _chosen(before))
     smooth = _smooth(second, usable)
     tissue = tissue_mask(first, ~usable, dark=True) & usable
     labels = np.ones(first.shape, np.uint8)
@@ -121,15 +163,14 @@ def away_from_edges(labels: Labels) -> BoolArray:
     return both
 
 
-def _sampled(before: Array, after: Array, padding: BoolArray | None) -> tuple[Array, Array, BoolArray]:
-    """Evenly spread slices of both, and where they hold a measured number."""
-    chosen = _chosen(before)
+def _sampled(before: Array, after: Array, padding: BoolArray | None, chosen: Slices) -> tuple[Array, Array, BoolArray]:
+    """The chosen slices of both, and where they hold a measured number."""
     first, second = (np.ascontiguousarray(scan[..., chosen], dtype=np.float32) for scan in (before, after))
     usable = np.isfinite(first) & np.isfinite(second)
     return first, second, usable if padding is None else usable & ~padding[..., chosen]
 
 
-def _chosen(scan: Array) -> npt.NDArray[np.intp]:
+def _chosen(scan: Array) -> Slices:
     return spread_slices(scan.shape, MOST_VOXELS)
 
 
@@ -145,20 +186,22 @@ def _smooth(voxels: Array, usable: BoolArray) -> Array:
 
 def _compared(
     names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray, *,
-    slices: npt.NDArray[np.intp] | None = None,
+    slices: Slices | None = None, of: int | None = None,
 ) -> tuple[RegionNumbers, ...]:  # fmt: skip
-    """slices: the numbers of those that were sampled, where parts of soft tissue are asked for."""
+    """slices: the numbers of those that were sampled, where parts of soft tissue are asked for. of: how many they are
+    the most moved of; then slices alone are parts."""
     counted = labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8)))
     found = []
     for number, name in enumerate(names, start=1):
         keep = counted == number
         if np.count_nonzero(keep) >= FEWEST_VOXELS:
-            found.append(_region(name, keep, before[keep], after[keep], slices if name == "soft tissue" else None))
+            parted = slices if name == "soft tissue" else None
+            found.append(_region(name, keep, before[keep], after[keep], parted, of))
     return tuple(found)
 
 
 def _region(
-    name: str, keep: BoolArray, before: Array, after: Array, slices: npt.NDArray[np.intp] | None
+    name: str, keep: BoolArray, before: Array, after: Array, slices: Slices | None, of: int | None
 ) -> RegionNumbers:
     member, count = patches(keep, PATCH)
     sizes = np.bincount(member, minlength=count)
@@ -170,14 +213,14 @@ def _region(
     shift = float(sums.sum() / len(before))
     spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
     error = float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
-    part = None if slices is None else _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices)
+    part = None if slices is None else _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices, of)
     return RegionNumbers(
         region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error, part=part
     )
 
 
 def _part(
-    patch: Array, sizes: Array, sums: Array, shape: tuple[int, ...], slices: npt.NDArray[np.intp]
+    patch: Array, sizes: Array, sums: Array, shape: tuple[int, ...], slices: Slices, of: int | None
 ) -> PartNumbers | None:
     """Of the slices and of the fields, the one whose shift exceeds chance by most. patch: numbers as of
     `noise.patches`; sizes, sums: voxels and summed shifts of each."""
@@ -187,16 +230,22 @@ def _part(
     wide = columns // FIELD + 1
     groups = [(f"slice {slices[n]}", k == n) for n in range(shape[2])]
     field = row // FIELD * wide + column // FIELD
-    for n in np.unique(field):
+    for n in np.unique(field) if of is None else ():
         corner = ", ".join(str(FIELD * PATCH * int(one)) for one in divmod(int(n), wide))
         groups.append((f"the field of {FIELD * PATCH} pixels from ({corner})", field == n))
     dense = sizes >= PATCH**2 / 2  # elsewhere noise decides what is of the region, and what it raised falls
     groups = [(name, inside & dense) for name, inside in groups if np.count_nonzero(inside & dense) >= FEWEST_PATCHES]
-    found = []
-    for name, inside in groups if len(groups) > 1 else ():
+    compared, found = len(groups) if of is None else of, []
+    for name, inside in groups if len(groups) > 1 or of is not None else ():
         voxels, moved, number = sizes[inside].sum(), sums[inside], np.count_nonzero(inside)
         shift = float(moved.sum() / voxels)
         spread = float(np.sum((moved - shift * sizes[inside]) ** 2)) * number / (number - 1)
-        chance = float(student.isf(0.025 / len(groups), number - 1) * np.sqrt(spread) / voxels)
+        chance = float(student.isf(0.025 / compared, number - 1) * np.sqrt(spread) / voxels)
         found.append(PartNumbers(name=name, shift=shift, chance=chance))
-    return max(found, key=lambda one: abs(one.shift) - one.chance, default=None)
+    return _surest(found)
+
+
+def _surest(parts: Sequence[PartNumbers | None]) -> PartNumbers | None:
+    """The one whose shift exceeds chance by most."""
+    there = [part for part in parts if part is not None]
+    return max(there, key=lambda one: abs(one.shift) - one.chance, default=None)

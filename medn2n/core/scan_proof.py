@@ -28,7 +28,7 @@ from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, cut_blocks, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.spread_slices import spread_slices
-from medn2n.core.structure_removed import Structure, structure_removed
+from medn2n.core.structure_removed import Structure, likeness, structure_removed
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -101,7 +101,8 @@ def _invented_noise(before: Array, after: Array, flat: Array, side: int) -> floa
         return None
     each = (removed * shown).sum(axis=1, dtype=np.float64)
     power = float(np.linalg.norm(removed) * np.linalg.norm(shown))
-    return min(0.0, float(each.sum() + 2 * np.sqrt(len(each)) * each.std(ddof=1)) / power) if power > 0 else 0.0
+    error = np.sqrt(len(each)) * each.std(ddof=1) / power if power > 0 else 0.0
+    return min(0.0, likeness(removed, shown) + 2 * float(error))
 
 
 def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:

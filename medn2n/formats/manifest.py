@@ -110,10 +110,10 @@ class Group(Strict):
 
     image: scan references relative to the manifest's data root. truth: a reference without noise, where one exists
     (simulation). subject: keyed id; no subject is in two splits. sha256: one a file named by `image`, in the same
-    order. noise_sigma: known noise level of each scan in its unit, where it was simulated. corrections: one for each
-    scan, in the same order, the reference's being the identity; empty where there is nothing to correct. acquisition:
-    of the first scan; None where nobody looked. objective: the only one under which what differs between the scans
-    averages out, "" where a mean does.
+    order. noise_sigma: spread of each scan about the truth in its unit, where it was simulated (of a magnitude less
+    than its channels have, which simulation.json says). corrections: one for each scan, in the same order, the
+    reference's being the identity; empty where there is nothing to correct. acquisition: of the first scan; None where
+    nobody looked. objective: the only one under which what differs between the scans averages out, "" if a mean does.
     """
 
     group: str

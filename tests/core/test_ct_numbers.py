@@ -60,6 +60,21 @@ def test_parts_that_did_not_move_rarely_exceed_chance() -> None:
     assert sum(abs(one.shift) > one.chance for one in parts) <= 8  # 5 % of 60 are 3
 
 
+def test_one_slice_of_a_large_scan_is_seen_wherever_it_lies() -> None:
+    def scan(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        truth = np.full((192, 192, 120), 45, np.float32)  # 4.4 million voxels, of which every fourth slice is sampled
+        return truth + np.random.default_rng(seed).normal(0, 20, truth.shape).astype(np.float32), truth
+
+    for slice_, seed in ((0, 0), (37, 1), (38, 2), (119, 3)):
+        before, after = scan(seed)
+        after[..., slice_] += 2
+        part = _soft_part(before, after)
+        assert part.name == f"slice {slice_}"
+        assert part.shift - part.chance > 1.2
+    still = [_soft_part(*scan(seed)) for seed in range(4, 8)]
+    assert max(abs(one.shift) - one.chance for one in still) < 0.2
+
+
 def _soft_part(before: np.ndarray, after: np.ndarray) -> PartNumbers:
     part = next(one.part for one in ct_numbers(before, after) if one.region == "soft tissue")
     assert part is not None

@@ -93,6 +93,17 @@ def test_noise_that_grew_fails(scan: tuple[Volume, Volume]) -> None:
     assert judged(before, before.with_voxels(louder))["noise"].passed is False
 
 
+@pytest.mark.parametrize(("share", "passed"), [(0.2, False), (0.03, False), (0.01, True)])
+def test_detail_made_up_of_noise_fails_unless_nobody_could_see_it(
+    scan: tuple[Volume, Volume], share: float, passed: bool
+) -> None:
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    water = np.where(np.hypot(i - 80, j - 75) < 70, 0.0, -1000.0)[..., None].repeat(SHAPE[2], axis=2)
+    noise = np.random.default_rng(0).normal(0, 12, SHAPE)
+    before, after = (scan[0].with_voxels((water + part * noise).astype(np.float32)) for part in (1, -share))
+    assert judged(before, after)["invention"].passed is passed
+
+
 def test_limits_move_the_verdict_and_not_the_figure(scan: tuple[Volume, Volume]) -> None:
     before, faithful = scan
     strict, lax = (judged(before, faithful, spot=limit)["spots"] for limit in (0.5, 50.0))
