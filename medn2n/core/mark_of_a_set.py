@@ -72,8 +72,8 @@ def common_mark(pictures: npt.NDArray[Any], *, levels: Levels | None = None) -> 
     """The mark with plain edges that N ≥ 20 different grey pictures (N,I,J) share. InputError TOO_FEW_PICTURES;
     TOO_LARGE; NO_COMMON_MARK where none stands out. What else all have in common in one place, as a frame, is part."""
     pictures = np.asarray(pictures)
-    if pictures.ndim != 3 or len(pictures) < LEAST_PICTURES:
-        needed = f"A common mark needs at least {LEAST_PICTURES} grey pictures of one size, found {pictures.shape}."
+    if pictures.ndim != 3 or len({picture.tobytes() for picture in pictures}) < LEAST_PICTURES:
+        needed = f"Expected at least {LEAST_PICTURES} different grey pictures of one size, found {pictures.shape}."
         raise InputError("TOO_FEW_PICTURES", needed)
     if np.prod(pictures.shape[1:]) > MOST_PIXELS:
         raise InputError(
@@ -173,8 +173,7 @@ def _outlined(steps: list[_Steps]) -> Mask:
         )
 
     shade = _least(left)
-    through = _added_up([step.logarithms(shade) for step in steps])
-    return _grown(through < -FAINTEST, 3)
+    return _grown(_added_up([step.logarithms(shade) for step in steps]) < -FAINTEST, 3)
 
 
 def _added_up(along: list[tuple[Floats, Floats]]) -> Floats:

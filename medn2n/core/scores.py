@@ -46,6 +46,12 @@ _COST: Mapping[str, Callable[[Values], Values]] = {
     "auc_change": np.negative,
 }  # fmt: skip
 
+# No mean of these lies below zero, and so no interval of theirs.
+_NOT_BELOW_ZERO = frozenset(
+    ("rmse", "body_rmse_true", "body_rmse_estimated", "share_true", "noise_before", "noise_after", "noise_left",
+     "edges_moved", "spot", "weakened", "uncertainty")
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -167,7 +173,8 @@ def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary
         patients = [score.subject for score in having]
         interval = metrics.bootstrap_mean(values, patients, generator=generator) if np.isfinite(values).all() else None
         if interval:
-            intervals[name] = interval
+            lowest = 0.0 if name.partition("/")[0] in _NOT_BELOW_ZERO else -np.inf
+            intervals[name] = max(interval[0], lowest), interval[1]
         elif len(having) == 1 and name in having[0].intervals:
             intervals[name] = having[0].intervals[name]
     peaks = [score.peak_bytes for score in scores if score.peak_bytes is not None]

@@ -107,3 +107,10 @@ def test_the_worst_of_a_share_is_the_largest_and_of_a_size_the_farthest_from_one
     ]
     (found,) = scores.summarise(both, np.random.default_rng(0))
     assert dict(found.worst) == {"share": 0.02, "lesion_size": 0.4, "rmse_three": 3.0}
+
+
+def test_the_interval_of_what_has_no_sign_ends_at_zero_and_of_what_has_one_does_not() -> None:
+    three = [replace(score(g, 30, 0), figures={"rmse/lung": v, "bias": v}) for g, v in (("a", 0), ("b", 0), ("c", 9.0))]
+    (found,) = scores.summarise(three, np.random.default_rng(0))
+    assert found.intervals["rmse/lung"][0] == 0
+    assert found.intervals["bias"][0] < 0

@@ -100,12 +100,16 @@ def test_a_mark_with_nothing_around_it_is_refused() -> None:
 
 
 def test_too_few_and_too_large_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match=r"at least 20 grey pictures of one size, found \(19"):
+    with pytest.raises(InputError, match=r"at least 20 different grey pictures of one size, found \(19"):
         common_mark(list(pictures(19, 0)))
+    with pytest.raises(
+        InputError, match="20 different grey pictures"
+    ):  # what copies of one picture share is the picture
+        common_mark(np.repeat(pictures(19, 0), 2, axis=0))
     with pytest.raises(InputError, match="grey pictures"):
         common_mark(np.repeat(pictures(20, 0)[..., None], 3, axis=-1))
     with pytest.raises(InputError, match="Crop all of them"):
-        common_mark(np.broadcast_to(np.float32(0), (20, 1001, MOST_PIXELS // 1000)))
+        common_mark(np.broadcast_to(np.arange(20.0)[:, None, None], (20, 1001, MOST_PIXELS // 1000)))
 
 
 def test_the_mark_comes_off_again_and_its_shape_is_cropped() -> None:
