@@ -121,8 +121,9 @@ def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: 
 
 def _block_means(image: Array) -> Array:
     rows, columns = (length // BLOCK for length in image.shape)
-    along = image[: rows * BLOCK].reshape(rows, BLOCK, -1).mean(axis=1)
-    return np.asarray(along[:, : columns * BLOCK].reshape(rows, columns, BLOCK).mean(axis=2))
+    cut = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK)
+    with np.errstate(over="ignore", invalid="ignore"):  # a value that no scan has is another gate's
+        return np.asarray(cut.mean(axis=1).reshape(rows, columns, BLOCK).mean(axis=2))
 
 
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:

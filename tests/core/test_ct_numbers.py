@@ -75,6 +75,16 @@ def test_one_slice_of_a_large_scan_is_seen_wherever_it_lies() -> None:
     assert max(abs(one.shift) - one.chance for one in still) < 0.2
 
 
+def test_images_of_few_pixels_and_values_that_no_scan_has_are_borne() -> None:
+    narrow = np.full((3, 300, 2000), 40, np.float32)  # large enough to be sampled
+    (soft,) = ct_numbers(narrow, narrow)
+    assert (soft.region, soft.shift, soft.part) == ("soft tissue", 0, None)
+    scan = np.full((200, 200, 60), 40, np.float32)
+    wild = scan.copy()
+    wild[5, 5], wild[7, 7, 3], wild[9, 9, 4] = 3e38, np.inf, np.nan
+    assert ct_numbers(scan, wild)[0].shift > 1e30
+
+
 def _soft_part(before: np.ndarray, after: np.ndarray) -> PartNumbers:
     part = next(one.part for one in ct_numbers(before, after) if one.region == "soft tissue")
     assert part is not None
