@@ -37,6 +37,7 @@ REGIONS_HU: Mapping[str, tuple[float, float]] = MappingProxyType(
         "bone": (200.0, np.inf),
     }
 )
+SOFT = 1 + tuple(REGIONS_HU).index("soft tissue")  # its label
 BRIGHTNESS = ("background", "dark", "middle", "bright")
 REACH = 2  # pixels on each side that must be of the same region
 MOST_VOXELS = 1_200_000
@@ -82,22 +83,23 @@ class RegionNumbers:
 def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
     """Air, lung, fat, soft tissue and bone of a CT in HU, (I,J,K); regions of fewer than 200 voxels are left out."""
     chosen = _chosen(before)
-    regions = _ct_in(chosen, before, after, padding)
     odd = _odd_slices(before, after, padding, chosen)
-    others = _ct_in(odd, before, after, padding, of=before.shape[2] - len(chosen)) if len(odd) else ()
-    parts = [region.part for region in others]
+    counted, first, second = _ct_in(chosen, before, after, padding)
+    parts = [_part(counted == SOFT, first, second, chosen)]
+    if len(odd):
+        others = before.shape[2] - len(chosen)
+        there, one, other = _ct_in(odd, before, after, padding)
+        parts.append(_part(there == SOFT, one, other, odd, of=others))
     return tuple(
-        replace(region, part=_surest([region.part, *parts])) if region.region == "soft tissue" else region
-        for region in regions
+        replace(region, part=_surest(parts)) if region.region == "soft tissue" else region
+        for region in _compared(tuple(REGIONS_HU), counted, first, second)
     )
 
 
-def _ct_in(
-    slices: Slices, before: Array, after: Array, padding: BoolArray | None, *, of: int | None = None
-) -> tuple[RegionNumbers, ...]:
+def _ct_in(slices: Slices, before: Array, after: Array, padding: BoolArray | None) -> tuple[Labels, Array, Array]:
+    """Of these slices: the region of each voxel that counts, 0 elsewhere, and both scans."""
     first, second, usable = _sampled(before, after, padding, slices)
-    labels = ct_regions(_smooth(first, usable))
-    return _compared(tuple(REGIONS_HU), labels, first, second, usable, slices=slices, of=of)
+    return _counted(ct_regions(_smooth(first, usable)), usable), first, second
 
 
 def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: Slices) -> Slices:
@@ -137,7 +139,7 @@ def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> 
     if tissue.any():
         thirds = np.quantile(smooth[tissue], [1 / 3, 2 / 3])
         labels[tissue] = 2 + np.searchsorted(thirds, smooth[tissue])
-    return _compared(BRIGHTNESS, labels, first, second, usable)
+    return _compared(BRIGHTNESS, _counted(labels, usable), first, second)
 
 
 def ct_regions(voxels: Array) -> Labels:
@@ -185,65 +187,67 @@ def _smooth(voxels: Array, usable: BoolArray) -> Array:
     return np.asarray(ndimage.uniform_filter(filled, (2 * REACH + 1, 2 * REACH + 1, 1), mode="nearest"))
 
 
-def _compared(
-    names: Sequence[str], labels: Labels, before: Array, after: Array, usable: BoolArray, *,
-    slices: Slices | None = None, of: int | None = None,
-) -> tuple[RegionNumbers, ...]:  # fmt: skip
-    """slices: the numbers of those that were sampled, where parts of soft tissue are asked for. of: how many they are
-    the most moved of; then slices alone are parts."""
-    counted = labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8)))
-    found = []
-    for number, name in enumerate(names, start=1):
-        keep = counted == number
-        if np.count_nonzero(keep) >= FEWEST_VOXELS:
-            parted = slices if name == "soft tissue" else None
-            found.append(_region(name, keep, before[keep], after[keep], parted, of))
-    return tuple(found)
+def _counted(labels: Labels, usable: BoolArray) -> Labels:
+    """The labels of measured voxels away from edges, 0 elsewhere."""
+    return np.asarray(labels * (usable & away_from_edges(np.where(usable, labels, 0).astype(np.uint8))), np.uint8)
 
 
-def _region(
-    name: str, keep: BoolArray, before: Array, after: Array, slices: Slices | None, of: int | None
-) -> RegionNumbers:
+def _compared(names: Sequence[str], counted: Labels, before: Array, after: Array) -> tuple[RegionNumbers, ...]:
+    """Of each label from 1 on that enough voxels have."""
+    regions = ((name, counted == number) for number, name in enumerate(names, start=1))
+    return tuple(_region(name, keep, before, after) for name, keep in regions if keep.sum() >= FEWEST_VOXELS)
+
+
+def _region(name: str, keep: BoolArray, before: Array, after: Array) -> RegionNumbers:
+    _, sizes, first, second = _by_patch(keep, before, after)
+    voxels, number = int(sizes.sum()), len(sizes)
+    sums = second - first
+    shift = float(sums.sum() / voxels)
+    spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
+    return RegionNumbers(
+        region=name, voxels=voxels, before=float(first.sum() / voxels), after=float(second.sum() / voxels), shift=shift,
+        shift_error=float(np.sqrt(spread)) / voxels if number > 1 else float("nan"),
+    )  # fmt: skip
+
+
+def _by_patch(keep: BoolArray, before: Array, after: Array) -> tuple[Array, Array, Array, Array]:
+    """Of each patch that holds a kept voxel: its number as of `noise.patches`, how many voxels, and their sums."""
     member, count = patches(keep, PATCH)
     sizes = np.bincount(member, minlength=count)
-    filled = sizes > 0
-    sizes, number = sizes[filled], int(np.count_nonzero(filled))
-    first, second = (np.bincount(member, weights=scan, minlength=count)[filled] for scan in (before, after))
-    old, new = float(first.sum() / len(before)), float(second.sum() / len(before))
-    sums = second - first
-    shift = float(sums.sum() / len(before))
-    spread = float(np.sum((sums - shift * sizes) ** 2)) * number / max(number - 1, 1)
-    error = float(np.sqrt(spread)) / len(before) if number > 1 else float("nan")
-    part = None if slices is None else _part(np.flatnonzero(filled), sizes, sums, keep.shape, slices, of)
-    return RegionNumbers(
-        region=name, voxels=len(before), before=old, after=new, shift=shift, shift_error=error, part=part
-    )
+    filled = np.flatnonzero(sizes)
+    first, second = (np.bincount(member, weights=scan[keep], minlength=count)[filled] for scan in (before, after))
+    return filled, sizes[filled], first, second
 
 
-def _part(
-    patch: Array, sizes: Array, sums: Array, shape: tuple[int, ...], slices: Slices, of: int | None
-) -> PartNumbers | None:
-    """Of the slices and of the fields, the one whose shift exceeds chance by most. patch: numbers as of
-    `noise.patches`; sizes, sums: voxels and summed shifts of each."""
-    columns = shape[1] // PATCH + 1
-    row, rest = np.divmod(patch, columns * shape[2])
-    column, k = np.divmod(rest, shape[2])
+def _part(keep: BoolArray, before: Array, after: Array, slices: Slices, *, of: int | None = None) -> PartNumbers | None:
+    """Of the slices and of the fields, the one whose shift exceeds chance by most. slices: their numbers. of: how many
+    they are the most moved of; then slices alone are parts, and each may be the only one."""
+    patch, sizes, first, second = _by_patch(keep, before, after)
+    columns = keep.shape[1] // PATCH + 1
+    row, rest = np.divmod(patch, columns * len(slices))
+    column, k = np.divmod(rest, len(slices))
     wide = columns // FIELD + 1
-    groups = [(f"slice {slices[n]}", k == n) for n in range(shape[2])]
+    groups = [(f"slice {slices[n]}", k == n) for n in range(len(slices))]
     field = row // FIELD * wide + column // FIELD
     for n in np.unique(field) if of is None else ():
         corner = ", ".join(str(FIELD * PATCH * int(one)) for one in divmod(int(n), wide))
         groups.append((f"the field of {FIELD * PATCH} pixels from ({corner})", field == n))
     dense = sizes >= PATCH**2 / 2  # elsewhere noise decides what is of the region, and what it raised falls
     groups = [(name, inside & dense) for name, inside in groups if np.count_nonzero(inside & dense) >= FEWEST_PATCHES]
-    compared, found = len(groups) if of is None else of, []
-    for name, inside in groups if len(groups) > 1 or of is not None else ():
-        voxels, moved, number = sizes[inside].sum(), sums[inside], np.count_nonzero(inside)
-        shift = float(moved.sum() / voxels)
-        spread = float(np.sum((moved - shift * sizes[inside]) ** 2)) * number / (number - 1)
-        chance = float(student.isf(0.025 / compared, number - 1) * np.sqrt(spread) / voxels)
-        found.append(PartNumbers(name=name, shift=shift, chance=chance))
-    return _surest(found)
+    if of is None and len(groups) == 1:
+        return None  # the whole region says as much
+    return _surest(
+        [_shift_of(name, sizes[inside], (second - first)[inside], of or len(groups)) for name, inside in groups]
+    )
+
+
+def _shift_of(name: str, sizes: Array, moved: Array, compared: int) -> PartNumbers:
+    """sizes, moved: voxels and summed shifts of the part's patches."""
+    voxels, number = sizes.sum(), len(sizes)
+    shift = float(moved.sum() / voxels)
+    spread = float(np.sum((moved - shift * sizes) ** 2)) * number / (number - 1)
+    chance = float(student.isf(0.025 / compared, number - 1) * np.sqrt(spread) / voxels)
+    return PartNumbers(name=name, shift=shift, chance=chance)
 
 
 def _surest(parts: Sequence[PartNumbers | None]) -> PartNumbers | None:

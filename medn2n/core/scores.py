@@ -49,7 +49,7 @@ _COST: Mapping[str, Callable[[Values], Values]] = {
 # No mean of these lies below zero, and so no interval of theirs.
 _NOT_BELOW_ZERO = frozenset(
     ("rmse", "body_rmse_true", "body_rmse_estimated", "share_true", "noise_before", "noise_after", "noise_left",
-     "edges_moved", "spot", "weakened", "uncertainty")
+     "edges_moved", "spot", "weakened", "uncertainty", "rmse_three")
 )  # fmt: skip
 
 

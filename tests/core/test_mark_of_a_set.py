@@ -102,10 +102,8 @@ def test_a_mark_with_nothing_around_it_is_refused() -> None:
 def test_too_few_and_too_large_pictures_are_refused() -> None:
     with pytest.raises(InputError, match=r"at least 20 different grey pictures of one size, found \(19"):
         common_mark(list(pictures(19, 0)))
-    with pytest.raises(
-        InputError, match="20 different grey pictures"
-    ):  # what copies of one picture share is the picture
-        common_mark(np.repeat(pictures(19, 0), 2, axis=0))
+    with pytest.raises(InputError, match="20 different grey pictures"):
+        common_mark(np.repeat(pictures(19, 0), 2, axis=0))  # what copies of one picture share is the picture
     with pytest.raises(InputError, match="grey pictures"):
         common_mark(np.repeat(pictures(20, 0)[..., None], 3, axis=-1))
     with pytest.raises(InputError, match="Crop all of them"):
