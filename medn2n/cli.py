@@ -37,7 +37,7 @@ from medn2n.cli_options import (
     SyntaxOption,
     UidOption,
 )
-from medn2n.errors import Medn2nError, UsageError
+from medn2n.errors import INTERRUPTED, UsageError, told
 from medn2n.log import logger, setup_logging
 
 app = typer.Typer(
@@ -271,29 +271,16 @@ def main() -> NoReturn:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
         code = app(standalone_mode=False)
-    except Medn2nError as error:
-        logger.error("%s", error)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        logger.error("Interrupted; the same call goes on where it stopped.")
-        sys.exit(130)
+        code = INTERRUPTED
     except Exception as error:
-        usage = _usage(error)
-        if usage is None:
-            # Its text may quote header text; --verbose shows the trace for those who may see it.
-            logger.error("Internal error (%s). Please report it with the command that you ran.", type(error).__name__)
-            logger.debug("trace", exc_info=True)
-        sys.exit(1 if usage is None else usage)
+        sentence, code = told(error)
+        logger.error("%s", sentence)
+        if code == 1:
+            logger.debug("trace", exc_info=True)  # may quote header text: --verbose is for those who may see it
+    if code == INTERRUPTED:
+        logger.error("Interrupted. The same call goes on where it stopped; of train, with --resume.")
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _usage(error: Exception) -> int | None:
-    """Click's own complaints about the command line: one line, exit code 2; None for anything else."""
-    format_message = getattr(error, "format_message", None)
-    if format_message is None:
-        return None
-    logger.error("%s", format_message())
-    return 2
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ benchmark_app = typer.Typer(no_args_is_help=True, help="How fast medn2n is, and 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
-Seed = Annotated[int, typer.Option(help="Every draw follows from it and from the scan's path.", min=0)]
+Seed = Annotated[int, typer.Option(help="Every draw follows from it and from the scan's voxels.", min=0)]
 
 
 Repeats = Annotated[int, typer.Option(help="Independent copies.", min=1)]

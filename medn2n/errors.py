@@ -15,6 +15,12 @@ path: series and files are named by their keyed id (`medn2n.log.keyed_id`).
 
 from __future__ import annotations
 
+import errno
+
+INTERRUPTED = 130  # exit code
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
 
 class Medn2nError(Exception):
     """Base of all deliberate errors."""
@@ -66,3 +72,23 @@ class TryLater(Medn2nError):
     """A resource is short now (disk, memory, device)."""
 
     exit_code = 75
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """One sentence for people and the exit code. The text of a foreign error may quote header text or a path: its type
+    alone is told, but of the file system's and of those that come from the command line."""
+    if isinstance(error, Medn2nError):
+        return str(error), error.exit_code
+    complaint = getattr(error, "format_message", None)  # click's, about the command line
+    if complaint is not None:
+        return str(complaint()), UsageError.exit_code
+    if isinstance(error, MemoryError):
+        return "Memory ran out. Give the run more, and repeat.", TryLater.exit_code
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return "The output disk is full. Make room and repeat.", TryLater.exit_code
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
+        return "Expected a folder, found a file in its place. Name another folder.", UsageError.exit_code
+    if isinstance(error, OSError) and error.errno:
+        code = errno.errorcode.get(error.errno, str(error.errno))
+        return f"A file or folder cannot be read or written ({code}). Check it, and repeat.", TryLater.exit_code
+    return f"Internal error ({type(error).__name__}). Please report it with the command that you ran.", 1

@@ -10,22 +10,26 @@ marks take matplotlib and scipy too):
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import medn2n
-from medn2n.config import OWN_NETWORKS, Recipe
+from medn2n.config import OWN_NETWORKS, Recipe, parse_recipe
 from medn2n.core.cases import Case, CaseSet
 from medn2n.core.precision import precision_on
 from medn2n.core.samples import PairedSamples
 from medn2n.core.second_views import SINGLE_VIEWS
 from medn2n.core.volume import UNITS
 from medn2n.engines.export import export_openvino
-from medn2n.errors import Medn2nError
+from medn2n.errors import Medn2nError, UsageError, told
 from medn2n.formats.bundle_dir import OPENVINO, Bundle, ModelInfo, Scope, read_bundle, write_bundle
 from medn2n.formats.case_cache import is_case_file
+from medn2n.formats.checkpoint import unfinished_step
 from medn2n.formats.manifest import write_json
 from medn2n.formats.model_card import model_card
 from medn2n.formats.model_weights import load_weights, save_weights
@@ -34,6 +38,7 @@ from medn2n.log import logger, setup_logging
 from medn2n.stages.samples_to_bundle import Trained, train
 
 SCOPE_SAMPLES = 64
+MAY_CHANGE = ("name", "description", "optimiser.steps", "precision", "validate_every")  # of a training that goes on
 
 
 def train_model(
@@ -51,11 +56,16 @@ def train_model(
 
     data: a manifest, whose files are checked against their sha256 and decoded into OUTPUT/cache, or a prepared file.
     recipe: None takes the prepared file's own. part_minutes: this call ends after that time; the bundle is then of what
-    was learned so far, and the same call with resume goes on.
+    was learned so far, and the same call with resume goes on. UsageError where OUTPUT holds a training that is not
+    finished, and resume was not asked for, or that had other settings or scans, and it was.
     """
+    _refuse_to_begin_anew(output, resume=resume)
     recipe, cases, origin = _data(recipe, data, output, device)
     recipe = recipe.model_copy(update={"precision": precision_on(device, recipe.precision)})
+    if resume:
+        _refuse_another(recipe, origin, output)
     write_json(recipe.model_dump(mode="json"), output / "log" / "recipe.json")
+    write_json({"manifest_sha256": origin.manifest_sha256}, output / "log" / "data.json")
     training, validation = cases.split(dims=recipe.network.dims)
     logger.info("%d cases to train on, %d to validate on", len(training), len(validation))
     trained = train(
@@ -71,6 +81,37 @@ def train_model(
     )
     write_json(trained.progress.history, output / "log" / "history.json")
     return _write(trained, recipe, origin, training, output / "bundle", started_from=start_from or "")
+
+
+def _refuse_to_begin_anew(output: Path, *, resume: bool) -> None:
+    """UsageError where OUTPUT holds a training with more to do, which a new one would begin by removing."""
+    if not resume and (step := unfinished_step(output / "checkpoints" / "last.safetensors")) is not None:
+        raise UsageError(
+            f"RUN holds a training that stopped at step {step}, before its end. Go on with --resume, or name another "
+            "folder."
+        )
+
+
+def _refuse_another(recipe: Recipe, origin: Origin, output: Path) -> None:
+    """UsageError where OUTPUT's training has other settings or other scans: its best weights would be judged by one
+    measure and go out under the name of another."""
+    log = output / "log"
+    if not (output / "checkpoints" / "last.safetensors").exists() or not (log / "data.json").exists():
+        return
+    earlier = parse_recipe(json.loads((log / "recipe.json").read_text(encoding="utf-8")))
+    settings = zip(_settings(earlier.model_dump()), _settings(recipe.model_dump()), strict=False)
+    changed = next((one[0] for one, other in settings if one != other and one[0] not in MAY_CHANGE), None)
+    if changed is not None:
+        raise UsageError(f"--resume: {changed} is another than this training began with. Name another folder for it.")
+    if json.loads((log / "data.json").read_text(encoding="utf-8"))["manifest_sha256"] != origin.manifest_sha256:
+        raise UsageError("--resume: the manifest is another than this training began with. Name another folder for it.")
+
+
+def _settings(dump: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a recipe by its dotted name, sections in order."""
+    for name, value in dump.items():
+        whole = isinstance(value, dict) and within + name != "network.arguments"
+        yield from _settings(value, f"{within}{name}.") if whole else [(within + name, value)]
 
 
 def _data(recipe: Recipe | None, data: Path, output: Path, device: str) -> tuple[Recipe, CaseSet, Origin]:
@@ -185,9 +226,10 @@ def _train_from_prepared_file() -> int:
             max_minutes=options.max_minutes,
             part_minutes=options.part_minutes,
         )
-    except Medn2nError as error:
-        logger.error("%s", error)
-        return error.exit_code
+    except (Medn2nError, OSError, MemoryError) as error:
+        sentence, code = told(error)
+        logger.error("%s", sentence)
+        return code
     print(f"{bundle.folder}  validation share {bundle.info.figures['validation_share']:.4f}")
     return 0
 

@@ -19,7 +19,7 @@ import medn2n
 
 marked, output = Path(sys.argv[1]), Path(sys.argv[2])
 minutes = sys.argv[3] if len(sys.argv) > 3 else "15"
-(output / "unmarked").mkdir(parents=True)
+(output / "unmarked").mkdir(parents=True, exist_ok=True)
 
 
 def picture(levels: np.ndarray) -> np.ndarray:

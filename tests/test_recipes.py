@@ -105,6 +105,20 @@ def test_settings_over_the_recipe_s(tmp_path: Path) -> None:
         "network={dims: 3, neighbours: 1}",
         "samples.tissue=1.1",
         "returned.share=1",
+        "seed=-1",
+        "optimiser.betas=[0.9,1.0]",
+        "simulate_ct={kernels: [foo]}",
+        "simulate_ct={kernels: []}",
+        "simulate_ct={views: 0}",
+        "simulate_ct={electronic_sigma: -1}",
+        "simulate_ct={slab_mm: .nan}",
+        "simulate_ct={noise_hu: [0, 90]}",
+        "simulate_ct={noise_hu: [90, 10]}",
+        "simulate_ct={cutoff: [0, 0]}",
+        "simulate_ct={noise_cutoff: [0.3, 2]}",
+        "simulate_mr={snr: [0, 10]}",
+        "simulate_mr={snr: [50, 5]}",
+        "simulate_mr={zero_fill: [0.5, 2]}",
     ],
 )
 def test_wrong_settings_are_usage_errors(setting: str) -> None:
@@ -157,3 +171,10 @@ def test_missing_recipes_name_those_that_ship(tmp_path: Path) -> None:
         find_recipe("nonesuch")
     with pytest.raises(UsageError):
         read_recipe(tmp_path / "none.yaml")
+
+
+def test_a_blind_spot_s_neighbours_lie_in_the_patch() -> None:
+    with pytest.raises(UsageError, match="radius"):
+        read_recipe(
+            recipes_folder() / "single_scan.yaml", ["pairs=blind_spot", "samples.patch=64", "blind_spot.radius=32"]
+        )

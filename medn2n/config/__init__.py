@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -85,12 +85,15 @@ class Samples(Strict):
         return self
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Optimiser(Strict):
     """Adam as in the paper, or Muon. The rate falls evenly to nothing over the last `ramp_down` of the run."""
 
     name: Literal["adam", "muon"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     ramp_down: float = Field(default=0.5, ge=0, le=1)
     steps: int = Field(default=20000, ge=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
@@ -141,7 +144,7 @@ class Recipe(Strict):
         "ranks models that learned the mean of their targets; or of the end, for those that learn a median or a mode",
     )
     validate_every: int = Field(default=250, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("align", mode="before")
     @classmethod
@@ -174,6 +177,8 @@ class Recipe(Strict):
             raise ValueError(f"{what} trains 2D networks without neighbours")
         if self.pairs in ("neighbours", "added_noise", "subsample", "blind_spot") and self.targets == "clean":
             raise ValueError(f"pairs: {self.pairs} has no clean targets")
+        if self.pairs == "blind_spot" and 2 * self.blind_spot.radius >= self.samples.patch:
+            raise ValueError(f"blind_spot: radius must be below half of samples.patch ({self.samples.patch})")
         black = -1000.0 if self.modality == "CT" else 0.0
         if self.objective == "relative_l2" and black != (self.scaling.kind == "fixed") * self.scaling.offset:
             raise ValueError(f"objective: relative_l2 needs black at 0: scaling of kind fixed with offset {black:g}")

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Strict(BaseModel):
     """Frozen, and a setting that it does not know is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Range = tuple[float, float]
+Kernel = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
+
+
+def _between(low: float, high: float) -> AfterValidator:
+    """Of a range: low < its lower end ≤ its upper end ≤ high."""
+
+    def check(value: Range) -> Range:
+        if not low < value[0] <= value[1] <= high:
+            raise ValueError(f"expected {low:g} < low ≤ high ≤ {high:g}, found {value[0]:g}, {value[1]:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+Share = Annotated[Range, _between(0, 1)]
 
 
 class SimulateCt(Strict):
@@ -23,16 +41,16 @@ class SimulateCt(Strict):
     averaged 2×2 in plane, so that its own noise, which every repeat would share, stays below the simulated.
     digital: so many scans of random digital objects join the manifest's, since those have no noise of their own."""
 
-    noise_hu: tuple[float, float] = (3.0, 90.0)
-    kernels: list[str] = ["ramp", "shepp-logan", "cosine", "hamming", "hann"]
-    cutoff: tuple[float, float] = (0.4, 1.0)
-    noise_cutoff: tuple[float, float] = (0.3, 1.0)
-    views: int = 492
-    electronic_sigma: float = 5.0
+    noise_hu: Annotated[Range, _between(0, 1e4)] = (3.0, 90.0)
+    kernels: list[Kernel] = Field(default=list(get_args(Kernel)), min_length=1)
+    cutoff: Annotated[Range, _between(0, 4)] = (0.4, 1.0)
+    noise_cutoff: Share = (0.3, 1.0)
+    views: int = Field(default=492, ge=16)
+    electronic_sigma: float = Field(default=5.0, ge=0, le=1000)
     repeats: int = Field(default=2, ge=2)
     draws: int = Field(default=4, ge=1)
-    slab_mm: float = 5.0
-    quiet_hu: float = 8.0
+    slab_mm: float = Field(default=5.0, ge=0, le=1000)
+    quiet_hu: float = Field(default=8.0, ge=0, le=1e4)
     slices: int = Field(default=6, ge=1, description="at most so many slices (slabs) of a scan")
     digital: int = Field(default=0, ge=0)
 
@@ -43,15 +61,14 @@ class SimulateMr(Strict):
     lowest ratio is left out); zero_fill: share of k-space that is not filled with zeros, drawn log-uniformly; digital:
     so many scans of random digital objects join the manifest's."""
 
-    snr: tuple[float, float] = (6.0, 80.0)
-    zero_fill: tuple[float, float] = (0.25, 1.0)
+    snr: Annotated[Range, _between(0, 1e6)] = (6.0, 80.0)
+    zero_fill: Share = (0.25, 1.0)
     repeats: int = Field(default=2, ge=2)
     draws: int = Field(default=4, ge=1)
     slices: int = Field(default=8, ge=1)
     digital: int = Field(default=0, ge=0)
 
 
-Range = tuple[float, float]
 _CORRUPT_TAKES = {
     "gaussian": {"sigma"}, "rician": {"sigma"}, "poisson": {"chi"}, "bernoulli": {"p"}, "impulse": {"p"},
     "text": {"p", "size"}, "watermark": {"strength", "size", "shade", "mark"}, "kspace": {"p_edge"},
@@ -114,7 +131,7 @@ class AddedNoise(Strict):
 class Subsample(Strict):
     """Neighbor2Neighbor (Huang 2021): gamma weighs the regulariser, which grows to it over the run."""
 
-    gamma: float = Field(default=2.0, ge=0)
+    gamma: float = Field(default=2.0, ge=0, le=1e6)
 
 
 class BlindSpot(Strict):

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from medn2n.errors import InputError, Medn2nError, NothingToDo
+
 Scalar = str | int | float | bool | None
 
 
@@ -81,6 +83,13 @@ class Catalogue:
     def refused(self) -> tuple[PassedOver, ...]:
         """What is wrong among the files, without what is merely no series."""
         return tuple(item for item in self.passed_over if item.status == "refused")
+
+    def nothing(self, sentence: str) -> Medn2nError:
+        """What to raise where it holds no series of the kind that was wanted: what is wrong with the first refused one,
+        else that there is nothing to do."""
+        for one in self.refused:
+            return InputError(one.code, one.reason if one.id in one.reason else f"Series {one.id}: {one.reason}")
+        return NothingToDo(sentence)
 
     def without_photographs(self) -> Catalogue:
         """The scans alone, for what photographs have no part in: repeats, physics, benchmarks."""

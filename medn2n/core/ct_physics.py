@@ -85,6 +85,12 @@ def beam_for(protocol: CtProtocol, *, side: int, pixel_mm: float) -> Beam:
     """The rays of one acquisition of a square image. ValueError where the source would stand inside it."""
     pitch = 1.0 if protocol.detector_mm is None else protocol.detector_mm / pixel_mm
     if protocol.geometry == "fan":
+        reach = side * pixel_mm / 2
+        if protocol.source_mm <= reach:
+            raise ValueError(
+                f"source_mm: expected more than the {reach:.4g} from the axis to the field's edge, "
+                f"found {protocol.source_mm:g}"
+            )
         return fan_beam(side, protocol.views, source=protocol.source_mm / pixel_mm, pitch=pitch)
     return parallel_beam(side, protocol.views, pitch=pitch)
 

@@ -36,6 +36,12 @@ def mr_figures(made: MrRepeats, protocol: MrProtocol) -> list[Figure]:
     return [*_magnitude_figures(made, noise[:, 0], sigma, protocol.coils, lags), _independence(noise - shift)]
 
 
+def own_noise_kept(sigma: float, shape: tuple[int, int], protocol: MrProtocol) -> float:
+    """What is left of the scan's own white noise, standard deviation `sigma`, in what the protocol acquires of its
+    k-space; all repeats share it. shape: (rows, columns)."""
+    return sigma * float(np.sqrt(np.mean(acquired_band(shape, protocol.zero_fill) ** 2)))
+
+
 def _independence(noise: Array) -> Figure:
     """noise: (R, parts, rows, columns) of mean zero in every pixel."""
     power = np.mean(np.abs(fft.fft2(noise)) ** 2, axis=(0, 1))

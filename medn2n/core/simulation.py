@@ -8,6 +8,7 @@ strong, the best estimate keeps 1/(1 + k²) of the base's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,7 +91,7 @@ def ct_draws(
     base: Base,
     *,
     noise_hu: tuple[float, float],
-    kernels: list[str],
+    kernels: Sequence[str],
     cutoff: tuple[float, float],
     noise_cutoff: tuple[float, float],
     views: int,

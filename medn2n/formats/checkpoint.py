@@ -58,6 +58,14 @@ def load_checkpoint(
     return progress
 
 
+def unfinished_step(path: Path) -> int | None:
+    """The step of a checkpoint whose training has more to do; None where it is done, or there is no such file."""
+    if not path.exists():
+        return None
+    progress = load_checkpoint(path)
+    return None if progress.get("finished", False) else int(progress["step"])
+
+
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

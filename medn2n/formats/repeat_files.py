@@ -3,19 +3,33 @@ which a later pairing must not find beside the new ones."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy import ndimage
 
 from medn2n.core.catalogue import PassedOver, Series
-from medn2n.core.volume import Volume
+from medn2n.core.noise import measured_voxels
+from medn2n.core.pair_rules import noise_is_shared
+from medn2n.core.shared_noise import shared_noise
+from medn2n.core.volume import FloatArray, Volume
 from medn2n.errors import InputError, UsageError
+from medn2n.formats.manifest import PairCheck, write_json
 from medn2n.formats.nifti import encode_new, gzipped
 from medn2n.formats.results import write_whole
+from medn2n.formats.scan import load_series
+from medn2n.formats.scan_write import refuse_uneven
 from medn2n.log import logger
 
 Made = TypeVar("Made")
+RECORD = "simulation.json"
+SCHEMA = "medn2n.simulation/2"
+MOST_SHARED = 0.1  # correlation of repeats, beyond which they are no proven pair
 _OURS = re.compile(r"(repeat-\d+|valid-\d+|truth)(-real|-imaginary)?\.(nii\.gz|tiff)")
 
 
@@ -32,6 +46,69 @@ def refuse_others(output: Path, ids: Collection[str]) -> None:
             f"OUTPUT holds repeats of {len(others)} other series than INPUT does, which the new manifest would not "
             "name. Name another folder, or remove them."
         )
+
+
+def scan_to_repeat(series: Series, root: Path, modality: str) -> Volume:
+    """The scan that repeats are made of; of a 4D series its first frame. InputError where its slices lie unevenly, or
+    where a voxel inside the object has no number: air in its place would be an error in every copy and in the truth."""
+    volume = load_series(series, root=root, modality=modality).frame(0)
+    refuse_uneven(volume, series.id, "Resample it to even slices.")
+    missing = ~np.isfinite(volume.voxels)
+    holes = sum(
+        int(np.count_nonzero(ndimage.binary_fill_holes(~missing[..., k]) & missing[..., k]))
+        for k in np.flatnonzero(missing.any(axis=(0, 1)))
+    )
+    if holes:
+        raise InputError(
+            "HOLES",
+            f"Series {series.id}: {holes} voxels have no number and lie among such as have one; expected them outside "
+            "the object only. Give the scan without them.",
+        )
+    return volume
+
+
+def seeds_of(seed: int, scan: Volume, series: str, output: Path) -> tuple[int, int]:
+    """From which numpy's generator for this scan is made: the call's seed, and the first 48 bits of its voxels' sha256.
+    So no two scans share a draw, whatever their names are, and one scan has the same draws wherever it lies. UsageError
+    where OUTPUT holds repeats of another scan that had the same name, by the record of that call."""
+    content = int(hashlib.sha256(np.ascontiguousarray(scan.voxels).data).hexdigest()[:12], 16)
+    if any(one["id"] == series and one["seed"][1] != content for one in _recorded(output / RECORD)):
+        raise UsageError(
+            f"OUTPUT holds repeats of another scan than series {series}, which had the same name and would be lost. "
+            "Name another folder, or remove them."
+        )
+    return seed, content
+
+
+def _recorded(record: Path) -> list[dict[str, Any]]:
+    try:
+        earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    except ValueError:
+        return []
+    return list(earlier["series"]) if earlier.get("schema") == SCHEMA else []
+
+
+def write_simulation(output: Path, what: str, seed: int, series: Sequence[Mapping[str, Any]]) -> None:
+    """OUTPUT/simulation.json. what: the modality, or PHOTO where pictures are corrupted. series: id, seed (as
+    `seeds_of`) and shape of each, and what else is known of it."""
+    write_json({"schema": SCHEMA, "modality": what, "seed": seed, "series": list(series)}, output / RECORD)
+
+
+def simulated_check(repeats: FloatArray, shared: float, sigma: float) -> PairCheck:
+    """What the manifest says of simulated repeats (R,I,J,K). shared: what is expected to be, by a noise level that fine
+    anatomy raises: alone it disproves nothing. What the repeats themselves show is held to the limits of the pair
+    check, so that `medn2n pair` says the same of them."""
+    figures = {"sigma": sigma, "shared_noise": shared}
+    if shared > 0:
+        first, second = repeats[:2]
+        if seen := noise_is_shared(shared_noise(first, second, measured_voxels(first) & measured_voxels(second))):
+            reason = f"simulated on a scan of which too much noise is in all repeats alike: {seen}"
+            logger.warning("%s. Training leaves them out.", reason)
+            return PairCheck(verdict="unfit", reason=reason, figures=figures)
+    if shared <= MOST_SHARED:
+        return PairCheck(verdict="fit", reason="simulated with independent noise", figures=figures)
+    reason = f"simulated on a scan whose own noise is {100 * shared:.0f} % of each repeat's variance, in all alike"
+    return PairCheck(verdict="unproven", reason=reason, figures=figures)
 
 
 def of_each(

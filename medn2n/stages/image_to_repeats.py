@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,20 @@ import numpy.typing as npt
 from medn2n.core.catalogue import Catalogue, PassedOver, Series
 from medn2n.core.corruption import Corrupted, Corruption, Levels, corrupt, countable, of_a_pair
 from medn2n.core.volume import Volume
-from medn2n.errors import NothingToDo, UsageError
+from medn2n.errors import UsageError
 from medn2n.formats import photo
 from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, named_modality, write_manifest
-from medn2n.formats.repeat_files import of_each, refuse_others, remove_earlier, write_scan
+from medn2n.formats.repeat_files import (
+    of_each,
+    refuse_others,
+    remove_earlier,
+    scan_to_repeat,
+    seeds_of,
+    write_scan,
+    write_simulation,
+)
 from medn2n.formats.results import write_whole
-from medn2n.formats.scan import load_series
-from medn2n.formats.scan_write import refuse_uneven
-from medn2n.log import keyed_id, logger
+from medn2n.log import logger
 
 FloatArray = npt.NDArray[np.float32]
 CT_LEVELS = Levels(black=-1000.0, white=1000.0)
@@ -55,28 +62,33 @@ def corrupt_repeats(
     found: Catalogue, root: Path, *, plan: CorruptionPlan, output: Path
 ) -> tuple[Manifest, tuple[PassedOver, ...]]:
     """Corrupt every series below root; write OUTPUT/<id>/repeat-N, truth (and valid-N, 1 where a pixel was kept, of
-    kind bernoulli) as .tiff or .nii.gz, and OUTPUT/manifest.json. The truth of counts (poisson) is the scan with what
-    lies below black raised to it; the manifest's figure below_black says how much that was. A 4D series gives its first
-    frame. All groups go into the training split: which subjects to keep for other splits is the user's to say.
-    UsageError for a scan whose modality nobody said, or where OUTPUT holds repeats of others; NothingToDo without a
-    series."""
+    kind bernoulli) as .tiff or .nii.gz, OUTPUT/manifest.json and OUTPUT/simulation.json. The truth of counts (poisson)
+    is the scan with what lies below black raised to it; the manifest's figure below_black says how much that was. A 4D
+    series gives its first frame. All groups go into the training split: which subjects to keep for other splits is the
+    user's to say. UsageError for a scan whose modality nobody said, or where OUTPUT holds repeats of others; without a
+    series the first refusal, else NothingToDo."""
     if not len(found):
-        raise NothingToDo("There is no photograph and no CT or MR series to corrupt.")
+        raise found.nothing("There is no photograph and no CT or MR series to corrupt.")
     if not all(series.modality for series in found):
         raise UsageError("A scan does not say whether it is CT or MR. Give --modality ct or --modality mr.")
     refuse_others(output, [series.id for series in found])
-    groups, refused = of_each(found, lambda series: _one(series, root, plan, output), output)
-    manifest = Manifest(name=output.name, description=f"{plan.description}; seed {plan.seed}", training=groups)
+    made, refused = of_each(found, lambda series: _one(series, root, plan, output), output)
+    manifest = Manifest(
+        name=output.name,
+        description=f"{plan.description}; seed {plan.seed}",
+        training=[group for group, _ in made],
+    )
     write_manifest(manifest, output / "manifest.json")
+    write_simulation(output, plan.description, plan.seed, [record for _, record in made])
     return manifest, refused
 
 
-def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Group:
-    volume = load_series(series, root=root, modality=series.modality).frame(0)
-    refuse_uneven(volume, series.id, "Resample it to even slices.")
+def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> tuple[Group, dict[str, Any]]:
+    """Its group, and what simulation.json says of it."""
+    volume = scan_to_repeat(series, root, series.modality)
     given = Volume(voxels=volume.filled(), affine=volume.affine, unit=volume.unit, modality=series.modality)
-    # Seeded by the series itself: another scan in the folder changes nothing here.
-    generator = np.random.default_rng((plan.seed, int(keyed_id(series.id)[2:], 16)))
+    seeds = seeds_of(plan.seed, given, series.id, output)
+    generator = np.random.default_rng(seeds)
     colour, levels = series.format == "photo", plan.levels or _levels(given)
     truth, clipped = _truth(given, series.id, plan, levels)
     corruption = of_a_pair(plan.corruption, generator)
@@ -89,7 +101,7 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
     ]
     truth_name = _write(output, f"{series.id}/truth", truth, truth.voxels)
     remove_earlier(output, series.id, [*names, *masks, truth_name])
-    return Group(
+    group = Group(
         group=series.id,
         subject=str(series.acquisition.get("patient") or series.id),
         modality=named_modality(series.modality),
@@ -101,6 +113,7 @@ def _one(series: Series, root: Path, plan: CorruptionPlan, output: Path) -> Grou
         check=PairCheck(verdict="fit", reason=_reason(plan.kind), figures=_figures(made, truth) | clipped),
         objective=OBJECTIVES.get(plan.kind, ""),
     )
+    return group, {"id": series.id, "seed": seeds, "shape": given.voxels.shape}
 
 
 def _truth(given: Volume, series: str, plan: CorruptionPlan, levels: Levels) -> tuple[Volume, dict[str, float]]:

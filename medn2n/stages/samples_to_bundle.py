@@ -42,12 +42,14 @@ VALIDATION_SAMPLES_A_GROUP = 8
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Where a run stands; all of it goes into the checkpoint. validation: share of the noisy input's own squared
-    difference to the target that is left (1 = as noisy as the input, ½ = no error at all)."""
+    difference to the target that is left (1 = as noisy as the input, ½ = no error at all). finished: whether its steps
+    or minutes were used up."""
 
     step: int = 0
     seconds: float = 0.0
     best_validation: float = math.inf
     best_step: int = 0
+    finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -114,14 +116,7 @@ def train(
     return Trained(network=network.eval(), progress=run.progress, parameters=parameter_count(network))
 
 
-def _setup(
-    training: list[Case],
-    validation: list[Case],
-    recipe: Recipe,
-    *,
-    folder: Path,
-    device: str,
-) -> _Run:
+def _setup(training: list[Case], validation: list[Case], recipe: Recipe, *, folder: Path, device: str) -> _Run:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces its precision plugin
     fabric = lightning.Fabric(accelerator=device, devices=1, precision=precision_on(device, recipe.precision))
     fabric.seed_everything(recipe.seed, verbose=False)
@@ -223,6 +218,7 @@ def _fit(run: _Run) -> None:
 
 def _step(run: _Run, batch: dict[str, Tensor]) -> Tensor:
     run.network.train()
+    torch.manual_seed(run.recipe.seed * 2**24 + run.progress.step)  # dropout's draws: a resumed run has the same ones
     loss = step_loss(run.network, batch, run.recipe, share_done=_share_done(run))
     run.fabric.backward(loss)
     try:
@@ -276,6 +272,7 @@ def _validate(run: _Run) -> float:
 
 def _validate_and_save(run: _Run, loss: float) -> None:
     progress = run.progress
+    progress.finished = _share_done(run) >= 1.0
     validation = _validate(run)
     rate = run.optimiser.param_groups[0]["lr"]
     progress.history.append(

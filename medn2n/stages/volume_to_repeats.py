@@ -19,25 +19,30 @@ from medn2n.core import ct_figures, ct_physics, mr_acquisition
 from medn2n.core.catalogue import Catalogue, PassedOver, Series
 from medn2n.core.ct_astra import astra_is_installed
 from medn2n.core.geometry import axial_order, square_pixel_mm
-from medn2n.core.mr_figures import mr_figures
-from medn2n.core.noise import measured_voxels, noise_sigma
+from medn2n.core.mr_figures import mr_figures, own_noise_kept
+from medn2n.core.noise import noise_sigma
 from medn2n.core.noise_figures import Figure
-from medn2n.core.pair_rules import noise_is_shared
-from medn2n.core.shared_noise import shared_noise
 from medn2n.core.unlabelled import refuse_other
 from medn2n.core.volume import Volume
-from medn2n.errors import InputError, NothingToDo
-from medn2n.formats.manifest import Group, Manifest, PairCheck, file_sha256, write_json, write_manifest
-from medn2n.formats.repeat_files import of_each, refuse_others, remove_earlier, write_scan
-from medn2n.formats.scan import load_series
-from medn2n.formats.scan_write import refuse_uneven
-from medn2n.log import keyed_id, logger
+from medn2n.errors import InputError
+from medn2n.formats.manifest import Group, Manifest, file_sha256, write_manifest
+from medn2n.formats.repeat_files import (
+    MOST_SHARED,
+    of_each,
+    refuse_others,
+    remove_earlier,
+    scan_to_repeat,
+    seeds_of,
+    simulated_check,
+    write_scan,
+    write_simulation,
+)
+from medn2n.log import logger
 
 FloatArray = npt.NDArray[np.float32]
-SCHEMA = "medn2n.simulation/1"
 MOST_STREAKS = 0.2  # of the noise
 LEAST_SIDE = 8  # voxels of a slice each way
-MOST_SHARED = 0.1  # correlation of repeats, beyond which they are no proven pair
+HIGHEST_HU = 1e5  # three times that of metal in an extended scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +170,10 @@ def _projected(volume: Volume, protocol: ct_physics.CtProtocol) -> tuple[list[ct
             "TOO_SMALL",
             f"an axial slice has {rows} × {columns} voxels, expected {LEAST_SIDE} or more each way. Give a whole scan.",
         )
+    if (highest := float(volume.voxels.max())) > HIGHEST_HU:
+        raise InputError(
+            "NOT_HU", f"the highest value is {highest:.3g} HU, expected at most {HIGHEST_HU:g}. Give a CT in HU."
+        )
     slices = [np.ascontiguousarray(volume.voxels[:, :, k]) for k in range(volume.voxels.shape[2])]
     middle = _middle_slice([float(np.mean(image > ct_figures.BODY_HU)) for image in slices])
     return [ct_physics.sinogram(image, pixel_mm=pixel_mm, protocol=protocol) for image in slices], middle
@@ -189,7 +198,8 @@ def mr_simulation(*, snr: float | None, repeats: int = 2, **protocol: Any) -> Si
             for part, name in enumerate(done.parts)
         }
         settings = {**asdict(done), "snr": snr, "repeats": repeats, "figures_of_slice": middle}
-        kept = noise_sigma(volume.voxels, volume.padding)
+        own = noise_sigma(volume.voxels, volume.padding)
+        kept = own_noise_kept(own, volume.voxels.shape[:2], done)
         added = float(np.mean([_added_sigma(*part) for part in parts.values()]))
         return _simulated(parts, settings, mr_figures(made[middle], done), kept=kept, added=added, unit=volume.unit)
 
@@ -216,15 +226,13 @@ def simulate_repeats(
     simulated from, or do not allow what was asked. UsageError where OUTPUT holds repeats of others; InputError where no
     scan can be simulated from."""
     if not (wanted := [series for series in found if series.modality in (modality, "")]):
-        raise NothingToDo(f"There is no {modality} series to simulate from.")
+        raise found.nothing(f"There is no {modality} series to simulate from.")
     refuse_others(output, [series.id for series in wanted])
 
     def one(series: Series) -> tuple[list[Group], SimulatedSeries]:
-        # Seeded by the series itself: another scan in the folder changes nothing here.
-        seeds = (seed, int(keyed_id(series.id)[2:], 16))
-        volume = load_series(series, root=root, modality=modality).frame(0)
-        refuse_uneven(volume, series.id, "Resample it to even slices.")
+        volume = scan_to_repeat(series, root, modality)
         base = replace(volume, voxels=volume.filled(), modality=modality, source=None)
+        seeds = seeds_of(seed, base, series.id, output)
         with _naming(series):
             if not series.modality:
                 refuse_other(volume, modality)
@@ -240,8 +248,7 @@ def simulate_repeats(
     groups, done = [group for new, _ in made for group in new], [record for _, record in made]
     manifest = Manifest(name=output.name, description=f"{description}; seed {seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
-    record = {"schema": SCHEMA, "modality": modality, "seed": seed, "series": [asdict(one) for one in done]}
-    write_json(record, output / "simulation.json")
+    write_simulation(output, modality, seed, [asdict(one) for one in done])
     return manifest, done, refused
 
 
@@ -273,24 +280,8 @@ def _group(series: Series, base: Volume, made: Simulated, part: str, output: Pat
         truth=truth_name,
         noise_sigma=[sigma] * len(names),
         source=description,
-        check=_check(repeats, made.shared if len(names) > 1 else 0.0, sigma),
+        check=simulated_check(repeats, made.shared if len(names) > 1 else 0.0, sigma),
     )
-
-
-def _check(repeats: FloatArray, shared: float, sigma: float) -> PairCheck:
-    """shared: what is expected to be, by a noise level that fine anatomy raises: alone it disproves nothing. What the
-    repeats themselves show is held to the limits of the pair check, so that `medn2n pair` says the same of them."""
-    figures = {"sigma": sigma, "shared_noise": shared}
-    if shared > 0:
-        first, second = repeats[:2]
-        if seen := noise_is_shared(shared_noise(first, second, measured_voxels(first) & measured_voxels(second))):
-            reason = f"simulated on a scan of which too much noise is in all repeats alike: {seen}"
-            logger.warning("%s. Training leaves them out.", reason)
-            return PairCheck(verdict="unfit", reason=reason, figures=figures)
-    if shared <= MOST_SHARED:
-        return PairCheck(verdict="fit", reason="simulated with independent noise", figures=figures)
-    reason = f"simulated on a scan whose own noise is {100 * shared:.0f} % of each repeat's variance, in all alike"
-    return PairCheck(verdict="unproven", reason=reason, figures=figures)
 
 
 def _added_sigma(repeats: FloatArray, truth: FloatArray) -> float:

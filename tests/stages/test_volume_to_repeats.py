@@ -45,7 +45,7 @@ def simulated(call: Call, scan: Path, modality: str, *options: object) -> tuple[
     manifest = read_manifest(out / "manifest.json")
     verify_files(manifest, out)
     record = json.loads((out / "simulation.json").read_text())
-    assert record["schema"] == "medn2n.simulation/1"
+    assert record["schema"] == "medn2n.simulation/2"
     (series,) = record["series"]
     for figure in series["figures"]:
         assert figure["name"] in done.out
