@@ -45,7 +45,9 @@ def error_gates(
     if true is not None:
         error = _true_error(true, limits.error_left)
     elif told:
-        error = _estimated_error(figures["share"], intervals["share"], limits.error_left)
+        known = [name for name in ("share", "share_three") if name in intervals]
+        best = min(known, key=lambda name: intervals[name][1] - intervals[name][0])  # what is known best decides
+        error = _estimated_error(figures[best], intervals[best], limits.error_left)
     else:
         error = unmeasured("error", "", *(UNPROVEN if repeats else NOTHING))
     if told:

@@ -111,11 +111,18 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
     if not judged:
         words = "Too little even tissue was found to compare its mean in."
         return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)
-    # The region that comes nearest to its limit, or lies furthest beyond.
-    shift, error, limit, region = max(judged, key=lambda one: (abs(one[0]) - SURE * one[1]) / one[2])
+    shift, error, limit, region = max(judged, key=_nearness)
     whole = _mean_gate(region.region if ct else f"{region.region} tissue", shift, error, limit, unit)
     part = _moved_part(judged) if ct else None
     return part if part is not None and part.excess > max(whole.excess, 1.0) else whole
+
+
+def _nearness(judged: tuple[float, float, float, RegionNumbers]) -> tuple[bool, bool, float]:
+    """Surely beyond its limit before beyond it by a mean that is known too little, before the one nearest to its
+    limit: a region that is known well must not hide one that may have moved."""
+    shift, error, limit, _ = judged
+    excess = (abs(shift) - SURE * error) / limit
+    return excess > 1, abs(shift) > limit, excess
 
 
 def _mean_gate(name: str, shift: float, error: float, limit: float, unit: str) -> Gate:

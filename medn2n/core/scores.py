@@ -46,11 +46,17 @@ _COST: Mapping[str, Callable[[Values], Values]] = {
     "auc_change": np.negative,
 }  # fmt: skip
 
-# No mean of these lies below zero, and so no interval of theirs.
-_NOT_BELOW_ZERO = frozenset(
-    ("rmse", "body_rmse_true", "body_rmse_estimated", "share_true", "noise_before", "noise_after", "noise_left",
-     "edges_moved", "spot", "weakened", "uncertainty", "rmse_three")
+# Bounds of the mean of each of these, and so of its interval.
+_NOT_BELOW_ZERO = (
+    "rmse", "body_rmse_true", "body_rmse_estimated", "share_true", "noise_before", "noise_after", "noise_left",
+    "edges_moved", "spot", "weakened", "uncertainty", "rmse_three", "lesion_count", "lesion_size", "grain_before",
+    "grain_after", "removed_low",
 )  # fmt: skip
+_SHARES = ("auc_before", "auc_after", "lesion_vanished", "residual_found")
+_BOUNDS: Mapping[str, Interval] = {
+    **dict.fromkeys(_NOT_BELOW_ZERO, (0.0, float("inf"))), **dict.fromkeys(_SHARES, (0.0, 1.0)), "ssim": (-1.0, 1.0),
+    "invented": (-1.0, 1.0), "residual_correlation": (-1.0, 1.0), "auc_change": (-1.0, 1.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +179,8 @@ def _summary(scores: Sequence[Score], generator: np.random.Generator) -> Summary
         patients = [score.subject for score in having]
         interval = metrics.bootstrap_mean(values, patients, generator=generator) if np.isfinite(values).all() else None
         if interval:
-            lowest = 0.0 if name.partition("/")[0] in _NOT_BELOW_ZERO else -np.inf
-            intervals[name] = max(interval[0], lowest), interval[1]
+            low, high = _BOUNDS.get(name.partition("/")[0], (-np.inf, np.inf))
+            intervals[name] = max(interval[0], low), min(interval[1], high)
         elif len(having) == 1 and name in having[0].intervals:
             intervals[name] = having[0].intervals[name]
     peaks = [score.peak_bytes for score in scores if score.peak_bytes is not None]

@@ -110,7 +110,12 @@ def test_the_worst_of_a_share_is_the_largest_and_of_a_size_the_farthest_from_one
 
 
 def test_the_interval_of_what_has_no_sign_ends_at_zero_and_of_what_has_one_does_not() -> None:
-    three = [replace(score(g, 30, 0), figures={"rmse/lung": v, "bias": v}) for g, v in (("a", 0), ("b", 0), ("c", 9.0))]
+    three = [
+        replace(score(g, 30, 0), figures={"rmse/lung": v, "bias": v, "ssim/lung": v / 9, "auc_after": v / 9})
+        for g, v in (("a", 0), ("b", 0), ("c", 9.0))
+    ]
     (found,) = scores.summarise(three, np.random.default_rng(0))
     assert found.intervals["rmse/lung"][0] == 0
     assert found.intervals["bias"][0] < 0
+    assert found.intervals["ssim/lung"][1] == 1
+    assert found.intervals["auc_after"] == (0, 1)

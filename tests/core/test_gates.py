@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from medn2n.core.ct_numbers import RegionNumbers
+from medn2n.core.error_gate import error_gates
 from medn2n.core.gate_faults import FaultName, faulty_scan
 from medn2n.core.gates import GATES, Gate, Limits, failed, gates
 from medn2n.core.scan_proof import scan_proof
@@ -140,6 +142,33 @@ def test_a_mean_without_a_limit_is_not_judged(scan: tuple[Volume, Volume]) -> No
     moved = before.with_voxels(faithful.voxels + np.float32(50))
     found = judged(before, moved, ct_number_hu={})["numbers"]
     assert (found.passed, found.words) == (None, "No limit is set for the mean of tissue.")
+
+
+def test_a_mean_that_is_known_well_hides_none_that_may_have_moved(scan: tuple[Volume, Volume]) -> None:
+    proof = scan_proof(*scan)
+    (soft,) = (region for region in proof.regions if region.region == "soft tissue")
+    soft = replace(soft, shift=1.1, shift_error=0.03, part=None)
+    fat = replace(soft, region="fat", shift=3.0, shift_error=1.0)
+    lung = replace(soft, region="lung", shift=-9.0, shift_error=2.0)
+
+    def numbers(*regions: RegionNumbers) -> Gate:
+        return gates(replace(proof, regions=regions), Limits())[0]
+
+    assert numbers(soft).passed is True
+    assert numbers(soft, fat).passed is None
+    assert "fat moved by +3.00" in numbers(soft, fat).words
+    assert numbers(soft, fat, lung).passed is False
+
+
+def test_of_two_estimates_of_the_error_the_one_that_is_known_better_decides() -> None:
+    figures = {"share": 1.19, "share_three": 1.12, "residual_share": 0.0}
+    wide = {"share": (0.83, 1.55), "residual_share": (0.0, 0.1)}
+    three = wide | {"share_three": (1.04, 1.19)}
+    for intervals, passed in ((wide, None), (three, False), (three | {"share": (0.9, 0.95)}, True)):
+        found = error_gates(
+            "CT", None, figures | {"share": np.mean(intervals["share"])}, intervals, proven=True, limits=Limits()
+        )
+        assert found[0].passed is passed
 
 
 def test_a_photograph_is_held_against_no_limit() -> None:
