@@ -1,7 +1,9 @@
 """What denoising did to the numbers themselves: CT numbers by tissue, MR signal by brightness, before and after.
 
-A denoiser should leave the mean of a tissue as it was. The regions are found on a smoothed copy of the scan before,
-and a voxel counts only where all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
+A denoiser should leave the mean of a tissue as it was. The regions are found on a smoothed copy of the scan after: by
+its own noise a voxel of the scan before lies in a region, and its mean falls back when the noise goes (fat by 24 HU
+where that is 100). Only what moved by more than noise does belongs where the scan before has it. A voxel counts where
+all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
 are sampled (`spread_slices`); of a CT, the slices whose soft tissue seems to have moved most are measured too.
 """
 
@@ -47,6 +49,9 @@ FIELD = 5  # patches a side of a part of a region
 FEWEST_PATCHES = 8  # of a part
 BLOCK = 4  # pixels, whose means tell which slices to look at
 MOST_ODD = 4  # slices that were not sampled
+LAG = 8  # pixels, beyond which smoothed noise has nothing in common
+SURELY = 6.0  # standard deviations of smoothed noise
+LARGEST = 1e15  # of a difference: float32 holds sums of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,16 @@ def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) ->
 def _ct_in(slices: Slices, before: Array, after: Array, padding: BoolArray | None) -> tuple[Labels, Array, Array]:
     """Of these slices: the region of each voxel that counts, 0 elsewhere, and both scans."""
     first, second, usable = _sampled(before, after, padding, slices)
-    return _counted(ct_regions(_smooth(first, usable)), usable), first, second
+    return _counted(_regions(_smooth(first, usable), _smooth(second, usable)), usable), first, second
+
+
+def _regions(before: Array, after: Array) -> Labels:
+    """Of two smoothed scans: the regions of the second, but of the first where the two differ by more than noise, which
+    is told by how the difference changes within the body: a part that moved as a whole changes nothing of that."""
+    moved = np.clip(before - after, -LARGEST, LARGEST)
+    steps = np.abs(moved[LAG:] - moved[:-LAG])[after[LAG:] > REGIONS_HU["lung"][1]]
+    noise = float(np.median(steps)) / 0.6745 / np.sqrt(2) if steps.size else 0.0
+    return np.where(np.abs(moved) > SURELY * noise, ct_regions(before), ct_regions(after))
 
 
 def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: Slices) -> Slices:
@@ -111,7 +125,8 @@ def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: 
     for n, k in enumerate(rest):
         shown = after[..., k] if padding is None else np.where(padding[..., k], np.nan, after[..., k])
         level, shift = _block_means(shown), _block_means(shown - before[..., k])
-        inside = (level > low) & (level <= high) & np.isfinite(shift)
+        there = ((one > low) & (one <= high) for one in (level, level - shift))
+        inside = np.logical_or(*there) & np.isfinite(shift)
         counts[n] = np.count_nonzero(inside)
         moved[n] = np.mean(shift[inside], dtype=np.float64) if counts[n] else 0.0
     seen = counts * BLOCK**2 >= FEWEST_PATCHES * PATCH**2

@@ -10,8 +10,9 @@ How much of the structure itself went? Where tissue holds more fine structure (3
 it removes no more there than elsewhere, and one that smooths removes its share. So what was removed, block by block, is
 regressed on what was there; the slope is the share of the structure that went, and the noise, which is the same
 everywhere, stays in the constant. Chance is the same on both sides of that regression, so the next coarser structure
-(5 mm) of the block is the instrument (Wald 1940). In tissue without structure the two sizes hardly go together, since
-noise alone ties them by 0.2 to 0.4, and then nothing is said. The share is in proportion to the strength of a method.
+(5 mm) of the block, as the denoised scan shows it, is the instrument (Wald 1940): that of the scan before holds the
+noise too, by which a copy without any would seem to have lost structure. Where the two sizes do not go together, there
+is too little structure, and nothing is said. The share is in proportion to the strength of a method.
 
 Nor should the copy show what the scan does not hold: the difference holds it with the other sign, and what was removed
 correlates with what is shown below zero. The best estimate f of an image is orthogonal to its error (E[(x − f)·f] = 0),
@@ -108,10 +109,10 @@ def structure_removed(
     bands, flat = [band[some] for band in bands], flat[box][some]
     shown = _spots(np.nan_to_num(second[box][some]), sigmas)
     made_up = [_correlation(one, other, flat, sigma) for one, other, sigma in zip(bands, shown, sigmas, strict=True)]
-    fine, coarser = _spots(np.nan_to_num(first[box][some]), sigmas[:2])
+    (fine,) = _spots(np.nan_to_num(first[box][some]), sigmas[:1])
     return Structure(
         spot=spot,
-        weakened=_share_removed(bands[0], fine, coarser, flat, side=max(8, round(BLOCK_MM / pixel))),
+        weakened=_share_removed(bands[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel))),
         invented=min(0.0, *(one + 2 * error for one, error in made_up)),
     )
 

@@ -144,6 +144,20 @@ def test_a_mean_without_a_limit_is_not_judged(scan: tuple[Volume, Volume]) -> No
     assert (found.passed, found.words) == (None, "No limit is set for the mean of tissue.")
 
 
+@pytest.mark.parametrize("sigma", [30.0, 60.0, 100.0])
+def test_noise_that_goes_altogether_moves_no_mean_and_weakens_nothing(
+    scan: tuple[Volume, Volume], sigma: float
+) -> None:
+    before, faithful = scan
+    noise = before.voxels - faithful.voxels
+    loud = before.with_voxels(faithful.voxels + sigma / 12 * noise)
+    found = judged(loud, faithful)
+    assert not {"numbers", "weakening"} & {gate.name for gate in failed(tuple(found.values()))}
+    moved = faithful.voxels.copy()
+    moved[: SHAPE[0] // 2] += 150  # soft tissue would be bone by the copy
+    assert judged(loud, before.with_voxels(moved))["numbers"].passed is False
+
+
 def test_a_mean_that_is_known_well_hides_none_that_may_have_moved(scan: tuple[Volume, Volume]) -> None:
     proof = scan_proof(*scan)
     (soft,) = (region for region in proof.regions if region.region == "soft tissue")

@@ -109,7 +109,7 @@ def test_smoothing_removes_what_it_still_shows() -> None:
     noisy = truth + ndimage.gaussian_filter(rng.normal(size=SHAPE), (0.8, 0.8, 0))
     smooth = ndimage.gaussian_filter(noisy, (1.5, 1.5, 0))
     assert weakened(noisy, smooth) > 0.2
-    assert weakened(noisy, noisy + 0.5 * (smooth - noisy)) == pytest.approx(weakened(noisy, smooth) / 2, rel=1e-3)
+    assert weakened(noisy, noisy + 0.5 * (smooth - noisy)) == pytest.approx(weakened(noisy, smooth) / 2, rel=1e-2)
 
 
 @pytest.mark.parametrize("left", [0.05, 0.3, 0.6, 0.9])
