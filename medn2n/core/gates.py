@@ -181,14 +181,20 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
     passed = _held(edge.square, edge.error, limits.blur)
     why = _doubt(passed)
     words = (
-        f"Edges are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} pixels "
-        f"({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limits.blur**0.5:.2f} is allowed"
-        f"{why and f', which is {why} to tell'}."
+        f"Edges{_where(proof)} are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of "
+        f"{abs(edge.pixels):.2f} pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most "
+        f"{limits.blur**0.5:.2f} is allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
         words=words, why=why,
     )  # fmt: skip
+
+
+def _where(proof: ScanProof) -> str:
+    """For people: in which share of the slices edges were measured; "" where in all."""
+    some, all_of_them = proof.slices
+    return "" if some == all_of_them else f" in {some} of {all_of_them} slices"
 
 
 def _position(proof: ScanProof, limits: Limits) -> Gate:
@@ -201,8 +207,8 @@ def _position(proof: ScanProof, limits: Limits) -> Gate:
     passed = _held(length, edge.moved_error, limit)
     why = _doubt(passed)
     words = (
-        f"Edges moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is allowed"
-        f"{why and f', which is {why} to tell'}."
+        f"Edges{_where(proof)} moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is "
+        f"allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
         name="position", passed=passed, value=length, limit=limit, excess=(length - SURE * edge.moved_error) / limit,

@@ -42,7 +42,7 @@ class ScanProof:
     is too little of it. regions: means by tissue. edge: None where there is no edge.
     structure: None where there is too little flat tissue. invented_noise: correlation, below zero, of what was removed
     from the noise of flat tissue with the noise that is shown there, two standard errors nearer to zero; None without
-    flat tissue."""
+    flat tissue. slices: in how many noise and edges were measured, and how many there are."""
 
     modality: str
     figures: SingleScanFigures
@@ -52,6 +52,7 @@ class ScanProof:
     edge: EdgeBlur | None = None
     structure: Structure | None = None
     invented_noise: float | None = None
+    slices: tuple[int, int] = (0, 0)
 
     @property
     def invented(self) -> float | None:
@@ -90,6 +91,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             edge=edge.result(),
             structure=structure.result(),
             invented_noise=_invented_noise(old, new, flat, side),
+            slices=(len(some), first.shape[2]),
         )
 
 

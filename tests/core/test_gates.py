@@ -174,6 +174,13 @@ def test_a_mean_that_is_known_well_hides_none_that_may_have_moved(scan: tuple[Vo
     assert numbers(soft, fat, lung).passed is False
 
 
+def test_where_some_slices_stand_for_all_the_words_say_so(scan: tuple[Volume, Volume]) -> None:
+    proof = scan_proof(*scan)
+    for slices, words in (((3, 3), "Edges are"), ((3, 14), "Edges in 3 of 14 slices are")):
+        assert gates(replace(proof, slices=slices), Limits())[1].words.startswith(words)
+    assert proof.slices == (3, 3)
+
+
 def test_of_two_estimates_of_the_error_the_one_that_is_known_better_decides() -> None:
     figures = {"share": 1.19, "share_three": 1.12, "residual_share": 0.0}
     wide = {"share": (0.83, 1.55), "residual_share": (0.0, 0.1)}
