@@ -68,10 +68,12 @@ def scan_to_repeat(series: Series, root: Path, modality: str) -> Volume:
 
 
 def seeds_of(seed: int, scan: Volume, series: str, output: Path) -> tuple[int, int]:
-    """From which numpy's generator for this scan is made: the call's seed, and the first 48 bits of its voxels' sha256.
-    So no two scans share a draw, whatever their names are, and one scan has the same draws wherever it lies. UsageError
-    where OUTPUT holds repeats of another scan that had the same name, by the record of that call."""
-    content = int(hashlib.sha256(np.ascontiguousarray(scan.voxels).data).hexdigest()[:12], 16)
+    """From which numpy's generator for this scan is made: the call's seed, and the first 48 bits of the sha256 of its
+    voxels in order of size. So no two scans share a draw, whatever their names are, and one scan has the same draws
+    wherever it lies and whichever way its axes run. UsageError where OUTPUT holds repeats of another scan that had the
+    same name, by the record of that call."""
+    # Zero is added, which makes one number of both zeros.
+    content = int(hashlib.sha256(np.sort(scan.voxels + np.float32(0), axis=None).data).hexdigest()[:12], 16)
     if any(one["id"] == series and one["seed"][1] != content for one in _recorded(output / RECORD)):
         raise UsageError(
             f"OUTPUT holds repeats of another scan than series {series}, which had the same name and would be lost. "

@@ -229,7 +229,7 @@ def test_what_cannot_be_is_one_sentence(call: Call, ct: Path, options: list, sai
 def test_a_scan_that_does_not_fit_the_settings_is_refused(call: Call, ct: Path) -> None:
     done = call("-q", "simulate", "ct", ct, "-o", ct.parent / "made", "--geometry", "fan", "--source-mm", 40)
     assert done.code == 3
-    assert "radius of 36 pixels, found 20." in done.err
+    assert "the 72 from the axis to the field's edge, found 40." in done.err
 
 
 def test_a_scan_without_noise_has_no_dose(call: Call, tmp_path: Path) -> None:
