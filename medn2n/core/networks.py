@@ -169,8 +169,10 @@ def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) ->
     own = name in OWN_NETWORKS
     try:
         network = (_own_network(name) if own else _monai_network(name))(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
+    if not all(parameter.numel() for parameter in network.parameters()):
+        raise UsageError(f"Network {name}: its arguments do not fit: a layer would have no channel.")
     if residual and own:
         # Start as the identity: a random last layer would add noise of the image's own size at first.
         for parameter in network.last.parameters():  # type: ignore[union-attr]

@@ -118,6 +118,9 @@ def test_a_network_of_monai_by_name() -> None:
         ("torch", {}),  # there, but no class
         ("monai.networks.nets.UNet", {}),
         ("unet", {"chanels": 4}),
+        ("unet", {"channels": 0}),
+        ("unet", {"channels": -4}),
+        ("nafnet", {"channels": 0}),
         ("BasicUNet", {"spatial_dims": 2, "depth": 3}),
         ("BasicUNet", {"spatial_dims": 2, "features": [1, 2]}),
     ],
