@@ -167,12 +167,12 @@ class Residual(nn.Module):
 def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) -> nn.Module:
     """The network of a recipe: a name of `OWN_NETWORKS` is ours; any other is a class of ``monai.networks.nets``."""
     own = name in OWN_NETWORKS
+    if own and (channels := arguments.get("channels", 1)) < 1:
+        raise UsageError(f"Network {name}: channels: expected 1 or more, found {channels}.")
     try:
         network = (_own_network(name) if own else _monai_network(name))(**arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
-    if not all(parameter.numel() for parameter in network.parameters()):
-        raise UsageError(f"Network {name}: its arguments do not fit: a layer would have no channel.")
     if residual and own:
         # Start as the identity: a random last layer would add noise of the image's own size at first.
         for parameter in network.last.parameters():  # type: ignore[union-attr]
