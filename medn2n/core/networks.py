@@ -167,9 +167,9 @@ class Residual(nn.Module):
 def build_network(name: str, arguments: Mapping[str, Any], *, residual: bool) -> nn.Module:
     """The network of a recipe: a name of `OWN_NETWORKS` is ours; any other is a class of ``monai.networks.nets``."""
     own = name in OWN_NETWORKS
-    if own and (channels := arguments.get("channels", 1)) < 1:
-        raise UsageError(f"Network {name}: channels: expected 1 or more, found {channels}.")
     try:
+        if own and (channels := arguments.get("channels", 1)) < 1:
+            raise UsageError(f"Network {name}: channels: expected 1 or more, found {channels}.")
         network = (_own_network(name) if own else _monai_network(name))(**arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UsageError(f"Network {name}: its arguments do not fit: {error}.") from None
