@@ -144,3 +144,13 @@ def test_pair_train_evaluate_on_files(call: Call, tmp_path: Path) -> None:
     done = call("denoise", tmp_path / "scans", tmp_path / "out", "--model", tmp_path / "run", *options)
     assert done.code == 0
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_an_interrupted_call_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cli.logger, "error", lambda words, *rest: said.append(words % rest if rest else words))
+    monkeypatch.setattr(cli, "app", lambda **_: cli.INTERRUPTED)  # what typer answers to Ctrl-C
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert said == ["Interrupted. The same call goes on where it stopped; of train, with --resume."]

@@ -10,7 +10,7 @@ from scipy import fft
 
 from medn2n.core.kspace_keeping import keep_chance, kept
 from medn2n.core.mr_acquisition import MrProtocol, acquire, coil_sensitivities
-from medn2n.core.mr_figures import mr_figures
+from medn2n.core.mr_figures import mr_figures, own_noise_kept
 from medn2n.core.noise_figures import Figure, correlation
 
 SHAPE = (90, 75)
@@ -185,3 +185,14 @@ def test_repeats_without_noise_have_no_correlation_to_tell() -> None:
     assert correlation(np.zeros((2, 9)), np.zeros((3, 3))) == (None, None)
     figure = Figure(name="x", measured=float("nan"), expected=1.0, error=float("inf")).finite()
     assert (figure.measured, figure.expected, figure.error) == (None, 1.0, None)
+
+
+@pytest.mark.parametrize("zero_fill", [1.0, 0.5, 0.3])
+def test_of_a_scan_s_own_noise_the_share_that_is_acquired_is_left(zero_fill: float) -> None:
+    rng = np.random.default_rng(8)
+    clean = np.full((192, 192), 1000, np.float32)
+    noisy = (clean + rng.normal(0, 8, clean.shape)).astype(np.float32)
+    protocol = MrProtocol(sigma=0.0, zero_fill=zero_fill)
+    with_noise, without = (acquire(one, protocol, repeats=1, generator=rng).truth[0] for one in (noisy, clean))
+    left = (with_noise - without)[20:-20, 20:-20]
+    assert own_noise_kept(8.0, (192, 192), protocol) == pytest.approx(float(left.std()), rel=0.05)
