@@ -63,17 +63,16 @@ def denoise(source: Path, output: Path, options: Options) -> RunRecord:
     place = find_places(source, output, overwrite=options.overwrite)
     photos = check_options(options)
     found = catalogue(place.source, modality=options.modality, below=place.below)
+    found = found.with_pictures_refused() if photos else found
     if not options.dry_run:
         check_space(found, place.output, float32=options.dtype == "float32")
     run = _Run(base=place.base, output=place.output, options=options, before=place.earlier(), photos=photos)
     for item in found.passed_over:
-        # A picture that cannot be read is a failure only where pictures were what is to be denoised.
-        status = "refused" if photos and item.code.startswith("PHOTO_") else item.status
         run.records.append(
-            SeriesRecord(id=item.id, files=list(item.files), status=status, code=item.code, reason=item.reason)
+            SeriesRecord(id=item.id, files=list(item.files), status=item.status, code=item.code, reason=item.reason)
         )
-        run.pages.append(DenoisedSeries(id=item.id, status=status, reason=item.reason))
-        logger.info("%s %s: %s", item.id, status, item.reason)
+        run.pages.append(DenoisedSeries(id=item.id, status=item.status, reason=item.reason))
+        logger.info("%s %s: %s", item.id, item.status, item.reason)
     for number, series in enumerate(found, start=1):
         started = time.monotonic()
         record, page = _series(run, series)

@@ -6,12 +6,11 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medn2n.config import parse_corrupt
-from medn2n.core.catalogue import Catalogue, PassedOver
+from medn2n.core.catalogue import PassedOver
 from medn2n.core.corruption import Levels, corruption_of
 from medn2n.core.repeat_groups import Decision
 from medn2n.core.volume import Volume
@@ -140,15 +139,9 @@ def simulate_corruption(
         description=", ".join([f"corrupted: {settings.kind}"] + [f"{name} {value}" for name, value in given.items()]),
     )
     root = scans if scans.is_dir() else scans.parent
-    found = _pictures_refused(catalogue(scans, modality=modality))
+    found = catalogue(scans, modality=modality).with_pictures_refused()
     manifest, refused = corrupt_repeats(found, root, plan=plan, output=output)
     return manifest, (*found.refused, *refused)
-
-
-def _pictures_refused(found: Catalogue) -> Catalogue:
-    """Beside scans a damaged picture is nobody's matter; where pictures are what is asked for, it is refused."""
-    told = (replace(one, status="refused") if one.code.startswith("PHOTO_") else one for one in found.passed_over)
-    return replace(found, passed_over=tuple(told))
 
 
 def evaluate_models(

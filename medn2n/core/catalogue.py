@@ -91,6 +91,12 @@ class Catalogue:
             return InputError(one.code, one.reason if one.id in one.reason else f"Series {one.id}: {one.reason}")
         return NothingToDo(sentence)
 
+    def with_pictures_refused(self) -> Catalogue:
+        """Beside scans a damaged picture is nobody's matter, and passed; where pictures are what is asked for, it is
+        refused."""
+        told = (replace(one, status="refused") if one.code.startswith("PHOTO_") else one for one in self.passed_over)
+        return replace(self, passed_over=tuple(told))
+
     def without_photographs(self) -> Catalogue:
         """The scans alone, for what photographs have no part in: repeats, physics, benchmarks."""
         return replace(self, series=tuple(series for series in self.series if series.format != "photo"))

@@ -59,10 +59,15 @@ def load_checkpoint(
 
 
 def unfinished_step(path: Path) -> int | None:
-    """The step of a checkpoint whose training has more to do; None where it is done, or there is no such file."""
+    """The step of a checkpoint whose training has more to do; None where it is done, or there is no such file. Its
+    header alone is read."""
     if not path.exists():
         return None
-    progress = load_checkpoint(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+    except (SafetensorError, KeyError, TypeError, OSError):
+        return None  # damaged: nothing goes on from it
     return None if progress.get("finished", False) else int(progress["step"])
 
 

@@ -90,10 +90,10 @@ def _recorded(record: Path) -> list[dict[str, Any]]:
     return list(earlier["series"]) if earlier.get("schema") == SCHEMA else []
 
 
-def write_simulation(output: Path, what: str, seed: int, series: Sequence[Mapping[str, Any]]) -> None:
-    """OUTPUT/simulation.json. what: the modality, or PHOTO where pictures are corrupted. series: id, seed (as
-    `seeds_of`) and shape of each, and what else is known of it."""
-    write_json({"schema": SCHEMA, "modality": what, "seed": seed, "series": list(series)}, output / RECORD)
+def write_simulation(output: Path, about: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> None:
+    """OUTPUT/simulation.json. about: of the whole call. series: id, seed (as `seeds_of`) and shape of each, and what
+    else is known of it."""
+    write_json({"schema": SCHEMA, **about, "series": list(series)}, output / RECORD)
 
 
 def simulated_check(repeats: FloatArray, shared: float, sigma: float) -> PairCheck:

@@ -79,7 +79,8 @@ def corrupt_repeats(
         training=[group for group, _ in made],
     )
     write_manifest(manifest, output / "manifest.json")
-    write_simulation(output, plan.description, plan.seed, [record for _, record in made])
+    about = {"corruption": plan.description, "seed": plan.seed}
+    write_simulation(output, about, [record for _, record in made])
     return manifest, refused
 
 

@@ -248,7 +248,7 @@ def simulate_repeats(
     groups, done = [group for new, _ in made for group in new], [record for _, record in made]
     manifest = Manifest(name=output.name, description=f"{description}; seed {seed}", training=groups)
     write_manifest(manifest, output / "manifest.json")
-    write_simulation(output, modality, seed, [asdict(one) for one in done])
+    write_simulation(output, {"modality": modality, "seed": seed}, [asdict(one) for one in done])
     return manifest, done, refused
 
 
