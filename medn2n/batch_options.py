@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from medn2n.core.gates import Limits
+from medn2n.core.limits import Limits
 from medn2n.errors import InputError, UsageError
 from medn2n.formats.bundle_dir import find_bundle, read_bundle
 from medn2n.formats.dicom_write import DicomOptions

@@ -188,7 +188,7 @@ def gate_benchmark_table(result: GateBenchmark) -> str:
     scope guard calls unlike the training's. Between the two, points of each gate's ROC. The gates that only `evaluate`
     has are not counted in how many fail."""
     from medn2n.core.gate_faults import SIZES
-    from medn2n.core.gates import GATES, TRIAL_GATES
+    from medn2n.core.limits import GATES, TRIAL_GATES
     from medn2n.gate_benchmark import area_under_roc, held_out_rates
 
     every = GATES + TRIAL_GATES

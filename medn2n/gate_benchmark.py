@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from medn2n.core.gate_faults import SIZES, FaultName, faulty_scan
-from medn2n.core.gates import GATES, TRIAL_GATES, Limits, gates
+from medn2n.core.gate_faults import ONE_SLICE, SIZES, FaultName, faulty_scan
+from medn2n.core.gates import gates
+from medn2n.core.limits import GATES, TRIAL_GATES, Limits
 from medn2n.core.quality import Method, quality, trials
 from medn2n.core.review import scan_traits
 from medn2n.core.scan_proof import scan_proof
@@ -117,7 +118,7 @@ def _cases(before: Volume, denoiser: Denoiser, scan: str, generator: np.random.G
             continue
         proof = scan_proof(built.before, built.after)
         found = gates(proof, Limits())
-        if not fault.startswith("lesion"):  # a lesion is a fault of one copy, not of a method
+        if not fault.startswith("lesion") and fault not in ONE_SLICE:  # those are faults of a copy, not of a method
             method = _method(answer, fault, size, generator)
             found += quality([before], built.after, method, proof, asked=asked, limits=Limits(), repeats=False).gates
         excess = dict.fromkeys(TRIAL_GATES, float("nan")) | {gate.name: gate.excess for gate in found}

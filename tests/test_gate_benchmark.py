@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medn2n.benchmark_tables import gate_benchmark_table
-from medn2n.core.gates import GATES, TRIAL_GATES
+from medn2n.core.limits import GATES, TRIAL_GATES
 from medn2n.gate_benchmark import (
     MULTIPLES,
     GateCase,
@@ -82,6 +82,7 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     blurred = next(one for one in result.cases if (one.fault, one.size) == ("blur", 1.0))
     itself = next(one for one in result.cases if one.fault == "identity")
     assert blurred.failed
+    assert all(one.failed for one in result.cases if one.fault == "blur of a slice")
     assert not itself.failed
     dulled = next(one for one in result.cases if (one.fault, one.size) == ("over-smoothed", 4.0))
     assert itself.excess["lesions"] == pytest.approx(0.5)  # of the limit: a lesion is left as it is
@@ -90,4 +91,4 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     assert {one.change for one in result.scopes if one.outside} >= {"noisier", "pixels twice as large"}
     lines = gate_benchmark_table(result).splitlines()
     assert "held out %" in lines[0]
-    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 10
+    assert sum(line.startswith(("none", "blur", "shift")) for line in lines) == 14

@@ -20,7 +20,7 @@ from medn2n.core.classical import FILTERS
 from medn2n.core.ct_field import pad_to_square
 from medn2n.core.detection_trial import detection_after, detection_trial
 from medn2n.core.evaluation import single_scan_figures
-from medn2n.core.gates import Limits
+from medn2n.core.limits import Limits
 from medn2n.core.metrics import psnr
 from medn2n.core.noise import noise_sigma
 from medn2n.core.tuning import TuningCase, tune

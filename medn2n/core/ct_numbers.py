@@ -4,7 +4,7 @@ A denoiser should leave the mean of a tissue as it was. The regions are found on
 its own noise a voxel of the scan before lies in a region, and its mean falls back when the noise goes (fat by 24 HU
 where that is 100). Only what moved by more than noise does belongs where the scan before has it. A voxel counts where
 all of the 5×5 pixels around it are of its region, so that edges do not count. Large scans
-are sampled (`spread_slices`); of a CT, the slices whose soft tissue seems to have moved most are measured too.
+are sampled (`spread_slices`), and the slices in which a tissue seems to have moved most are measured too.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from scipy.stats import t as student
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.noise import patches
+from medn2n.core.odd_slices import odd_means
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint8]
 Slices = npt.NDArray[np.intp]
+Sample = tuple[Labels, Array, Array]  # the region of each voxel that counts, 0 elsewhere; scan before and after
 
 # Low and high end in HU. Air in lungs: below −950 (Gevenois et al., Am J Respir Crit Care Med 1996). Fat and muscle:
 # −190…−30 and −29…150 (Aubrey et al., Acta Physiol 2014); bone from 200, and contrast medium with it. What lies
@@ -39,7 +41,7 @@ REGIONS_HU: Mapping[str, tuple[float, float]] = MappingProxyType(
         "bone": (200.0, np.inf),
     }
 )
-SOFT = 1 + tuple(REGIONS_HU).index("soft tissue")  # its label
+IN_PARTS = ("air", "lung", "fat", "soft tissue")  # of which slices and fields are compared too
 BRIGHTNESS = ("background", "dark", "middle", "bright")
 REACH = 2  # pixels on each side that must be of the same region
 MOST_VOXELS = 1_200_000
@@ -47,8 +49,6 @@ FEWEST_VOXELS = 200
 PATCH = 12  # pixels; noise of different patches is taken as independent
 FIELD = 5  # patches a side of a part of a region
 FEWEST_PATCHES = 8  # of a part
-BLOCK = 4  # pixels, whose means tell which slices to look at
-MOST_ODD = 4  # slices that were not sampled
 LAG = 8  # pixels, beyond which smoothed noise has nothing in common
 SURELY = 6.0  # standard deviations of smoothed noise
 LARGEST = 1e15  # of a difference: float32 holds sums of it
@@ -56,10 +56,11 @@ LARGEST = 1e15  # of a difference: float32 holds sums of it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartNumbers:
-    """One part of a region. name: for people. shift: as of the region. chance: what the largest shift of so many parts
-    exceeds with a probability of 5 % where nothing moved, in the same unit."""
+    """One part of a region. name: for people. before, shift: as of the region. chance: what the largest shift of so
+    many parts exceeds with a probability of 5 % where nothing moved, in the same unit."""
 
     name: str
+    before: float
     shift: float
     chance: float
 
@@ -68,8 +69,8 @@ class PartNumbers:
 class RegionNumbers:
     """One region before and after, in the scan's unit. before, after: means. shift: mean of after − before, and its
     standard error from how the means of 12×12 patches differ, in which the anatomy cancels. voxels: how many
-    counted. part: the slice, or the field of 60×60 pixels in all slices, that moved most surely; of soft tissue of a
-    CT only, and None where that has no two parts."""
+    counted. part: the slice, or the field of 60×60 pixels in all slices, that moved most surely; None where there are
+    no two parts, of bone and of the background of an MR scan."""
 
     region: str
     voxels: int
@@ -88,20 +89,14 @@ class RegionNumbers:
 def ct_numbers(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
     """Air, lung, fat, soft tissue and bone of a CT in HU, (I,J,K); regions of fewer than 200 voxels are left out."""
     chosen = _chosen(before)
-    odd = _odd_slices(before, after, padding, chosen)
-    counted, first, second = _ct_in(chosen, before, after, padding)
-    parts = [_part(counted == SOFT, first, second, chosen)]
-    if len(odd):
-        others = before.shape[2] - len(chosen)
-        there, one, other = _ct_in(odd, before, after, padding)
-        parts.append(_part(there == SOFT, one, other, odd, of=others))
-    return tuple(
-        replace(region, part=_surest(parts)) if region.region == "soft tissue" else region
-        for region in _compared(tuple(REGIONS_HU), counted, first, second)
-    )
+    sample = _ct_in(chosen, before, after, padding)
+    odd = _odd(chosen, before, after, padding, [REGIONS_HU[name] for name in IN_PARTS])
+    others = _ct_in(odd, before, after, padding)
+    found = _compared(tuple(REGIONS_HU), *sample)
+    return _with_parts(found, tuple(REGIONS_HU), IN_PARTS, (sample, chosen), (others, odd), count=before.shape[2])
 
 
-def _ct_in(slices: Slices, before: Array, after: Array, padding: BoolArray | None) -> tuple[Labels, Array, Array]:
+def _ct_in(slices: Slices, before: Array, after: Array, padding: BoolArray | None) -> Sample:
     """Of these slices: the region of each voxel that counts, 0 elsewhere, and both scans."""
     first, second, usable = _sampled(before, after, padding, slices)
     return _counted(_regions(_smooth(first, usable), _smooth(second, usable)), usable), first, second
@@ -116,45 +111,53 @@ def _regions(before: Array, after: Array) -> Labels:
     return np.where(np.abs(moved) > SURELY * noise, ct_regions(before), ct_regions(after))
 
 
-def _odd_slices(before: Array, after: Array, padding: BoolArray | None, chosen: Slices) -> Slices:
-    """Of the slices that were not chosen, at most MOST_ODD: those in which the mean of soft tissue moved least like in
-    the others, by blocks that lie in it."""
-    low, high = REGIONS_HU["soft tissue"]
-    rest = np.setdiff1d(np.arange(before.shape[2]), chosen)
-    counts, moved = np.zeros(len(rest)), np.zeros(len(rest))
-    for n, k in enumerate(rest):
-        shown = after[..., k] if padding is None else np.where(padding[..., k], np.nan, after[..., k])
-        level, shift = _block_means(shown), _block_means(shown - before[..., k])
-        there = ((one > low) & (one <= high) for one in (level, level - shift))
-        inside = np.logical_or(*there) & np.isfinite(shift)
-        counts[n] = np.count_nonzero(inside)
-        moved[n] = np.mean(shift[inside], dtype=np.float64) if counts[n] else 0.0
-    seen = counts * BLOCK**2 >= FEWEST_PATCHES * PATCH**2
-    rest, counts, moved = rest[seen], counts[seen], moved[seen]
-    if not len(rest):
-        return rest
-    return np.sort(rest[np.argsort(-np.abs(moved - np.median(moved)) * np.sqrt(counts))[:MOST_ODD]])
-
-
-def _block_means(image: Array) -> Array:
-    rows, columns = (length // BLOCK for length in image.shape)
-    cut = image[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns * BLOCK)
-    with np.errstate(over="ignore", invalid="ignore"):  # a value that no scan has is another gate's
-        return np.asarray(cut.mean(axis=1).reshape(rows, columns, BLOCK).mean(axis=2))
-
-
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
     """Background and the dark, middle and bright third of the tissue of an MR scan, (I,J,K). The thirds are those of
     `after`: of `before` a third is bright by its noise too, and what is bright by its noise falls with it (up to 15 %
     at a signal to noise of 10)."""
-    first, second, usable = _sampled(before, after, padding, _chosen(before))
+    chosen = _chosen(before)
+    first, second, usable = _sampled(before, after, padding, chosen)
     smooth = _smooth(second, usable)
-    tissue = tissue_mask(first, ~usable, dark=True) & usable
-    labels = np.ones(first.shape, np.uint8)
-    if tissue.any():
-        thirds = np.quantile(smooth[tissue], [1 / 3, 2 / 3])
-        labels[tissue] = 2 + np.searchsorted(thirds, smooth[tissue])
-    return _compared(BRIGHTNESS, _counted(labels, usable), first, second)
+    tissue = _mr_tissue(first, usable)
+    levels = np.quantile(smooth[tissue], [0.0, 1 / 3, 2 / 3]) if tissue.any() else np.full(3, np.inf)
+    sample = _counted(_thirds(smooth, tissue, levels), usable), first, second
+    odd = _odd(chosen, before, after, padding, list(zip(levels, [*levels[1:], np.inf], strict=True)))
+    one, other, there = _sampled(before, after, padding, odd)
+    others = _counted(_thirds(_smooth(other, there), _mr_tissue(one, there), levels), there), one, other
+    found = _compared(BRIGHTNESS, *sample)
+    return _with_parts(found, BRIGHTNESS, BRIGHTNESS[1:], (sample, chosen), (others, odd), count=before.shape[2])
+
+
+def _mr_tissue(voxels: Array, usable: BoolArray) -> BoolArray:
+    return tissue_mask(voxels, ~usable, dark=True) & usable if voxels.size else usable
+
+
+def _thirds(smooth: Array, tissue: BoolArray, levels: Array) -> Labels:
+    """Labels in the order of BRIGHTNESS. levels: the low ends of the thirds."""
+    return np.where(tissue, 1 + np.maximum(np.searchsorted(levels, smooth, side="left"), 1), 1).astype(np.uint8)
+
+
+def _odd(
+    chosen: Slices, before: Array, after: Array, padding: BoolArray | None, ranges: Sequence[tuple[float, float]]
+) -> Slices:
+    return odd_means(before, after, padding, np.setdiff1d(np.arange(before.shape[2]), chosen), ranges)
+
+
+def _with_parts(
+    found: Sequence[RegionNumbers], names: tuple[str, ...], in_parts: Sequence[str], sampled: tuple[Sample, Slices],
+    odd: tuple[Sample, Slices], *, count: int,
+) -> tuple[RegionNumbers, ...]:  # fmt: skip
+    """With the part that moved most surely. names: in the order of the labels. count: of all slices."""
+
+    def part(name: str) -> PartNumbers | None:
+        parts = [
+            _part(labels == 1 + names.index(name), first, second, slices, of=of)
+            for ((labels, first, second), slices), of in ((sampled, None), (odd, count - len(sampled[1])))
+            if len(slices)
+        ]
+        return _surest(parts)
+
+    return tuple(replace(one, part=part(one.region)) if one.region in in_parts else one for one in found)
 
 
 def ct_regions(voxels: Array) -> Labels:
@@ -252,17 +255,17 @@ def _part(keep: BoolArray, before: Array, after: Array, slices: Slices, *, of: i
     if of is None and len(groups) == 1:
         return None  # the whole region says as much
     return _surest(
-        [_shift_of(name, sizes[inside], (second - first)[inside], of or len(groups)) for name, inside in groups]
+        [_shift_of(name, sizes[inside], first[inside], second[inside], of or len(groups)) for name, inside in groups]
     )
 
 
-def _shift_of(name: str, sizes: Array, moved: Array, compared: int) -> PartNumbers:
-    """sizes, moved: voxels and summed shifts of the part's patches."""
-    voxels, number = sizes.sum(), len(sizes)
+def _shift_of(name: str, sizes: Array, first: Array, second: Array, compared: int) -> PartNumbers:
+    """sizes, first, second: voxels of the part's patches, and their sums before and after."""
+    voxels, number, moved = sizes.sum(), len(sizes), second - first
     shift = float(moved.sum() / voxels)
     spread = float(np.sum((moved - shift * sizes) ** 2)) * number / (number - 1)
     chance = float(student.isf(0.025 / compared, number - 1) * np.sqrt(spread) / voxels)
-    return PartNumbers(name=name, shift=shift, chance=chance)
+    return PartNumbers(name=name, before=float(first.sum() / voxels), shift=shift, chance=chance)
 
 
 def _surest(parts: Sequence[PartNumbers | None]) -> PartNumbers | None:

@@ -6,12 +6,13 @@ odd, so that the two are told apart. Each is found by regression on the derivati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.stats import t as student
 
 from medn2n.core.noise import patches
 
@@ -30,9 +31,9 @@ class EdgeBlur:
     """The Gaussian blur that explains what a method took from the edges, and how far it moved them.
 
     square: its variance s², pixel²; negative where edges became steeper. error: standard error of `square`, from
-    patches of the image. moved: pixels along (I, J); moved_error: standard error of its length. voxels: how many edge
-    voxels it rests on. contrast: how much the value changes from one pixel to the next at these edges (median), in the
-    scan's unit.
+    patches of the image. moved: pixels along (I, J); moved_error: standard error of its length. voxels, patches: how
+    many edge voxels it rests on, and in how many patches. contrast: how much the value changes from one pixel to the
+    next at these edges (median), in the scan's unit.
     """
 
     square: float
@@ -40,7 +41,13 @@ class EdgeBlur:
     moved: tuple[float, float]
     moved_error: float
     voxels: int
+    patches: int
     contrast: float
+
+    def of(self, compared: int) -> EdgeBlur:
+        """With errors twice of which chance exceeds with a probability of 5 % in the most deviating of `compared`."""
+        wider = float(student.isf(0.025 / compared, max(self.patches - 1, 1))) / 2
+        return replace(self, error=wider * self.error, moved_error=wider * self.moved_error)
 
     @property
     def pixels(self) -> float:
@@ -76,14 +83,14 @@ def blur_pixels(
     keep = _strong_edges(steep, where, share)
     if not keep.any():
         nan = float("nan")
-        return EdgeBlur(square=nan, error=nan, moved=(nan, nan), moved_error=nan, voxels=0, contrast=0.0)
+        return EdgeBlur(square=nan, error=nan, moved=(nan, nan), moved_error=nan, voxels=0, patches=0, contrast=0.0)
     taken = ndimage.gaussian_filter(old - after, (GUIDE_PIXELS, GUIDE_PIXELS, 0))[keep]
     patch = np.unique(patches(keep, PATCH_PIXELS)[0], return_inverse=True)[1]
     square, error = _blur(taken, old, lead, keep, patch)
     moved, moved_error = _displacement(taken, _slopes(old)[:, keep], slopes[:, keep], patch)
     return EdgeBlur(
         square=square, error=error, moved=moved, moved_error=moved_error, voxels=len(taken),
-        contrast=float(np.median(steep[keep])),
+        patches=int(patch.max()) + 1, contrast=float(np.median(steep[keep])),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medn2n.core.body_error import Interval, TrueError
-from medn2n.core.gates import TOO_UNCERTAIN, Gate, Limits, unmeasured
+from medn2n.core.limits import TOO_UNCERTAIN, Gate, Limits, unmeasured
 
 ERROR_GATES = ("error", "anatomy")
 # In words, and in short.

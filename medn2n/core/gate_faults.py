@@ -20,7 +20,8 @@ from medn2n.core.volume import FloatArray, Volume
 
 FaultName = Literal[
     "none", "part strength", "identity", "blur", "displaced", "shift", "shift of half", "lesion removed",
-    "lesion added", "over-smoothed", "hallucinated", "other noise",
+    "lesion added", "over-smoothed", "hallucinated", "other noise", "blur of a slice", "slice displaced",
+    "shift of a slice",
 ]  # fmt: skip
 LESION_MM = 8.0
 # Of each fault (the first three are none): blur and displacement in pixels; shift and lesions in HU or per cent;
@@ -39,7 +40,13 @@ SIZES: dict[FaultName, tuple[float, ...]] = {
     "over-smoothed": (1.0, 2.0, 4.0),
     "hallucinated": (0.25, 0.5, 1.0),
     "other noise": (0.5, 1.0),
+    "blur of a slice": (0.5, 1.0),
+    "slice displaced": (0.25, 0.5),
+    "shift of a slice": (2.0, 4.0),
 }
+ONE_SLICE: dict[FaultName, FaultName] = {
+    "blur of a slice": "blur", "slice displaced": "displaced", "shift of a slice": "shift",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +70,11 @@ def faulty_scan(
         return FaultyScan(before=before, after=before)
     if fault.startswith("lesion"):
         return _with_lesion(before, faithful, fault, size, generator)
-    return FaultyScan(before=before, after=faithful.with_voxels(_changed(before, faithful, fault, size)))
+    changed = _changed(before, faithful, ONE_SLICE.get(fault, fault), size)
+    if fault in ONE_SLICE:
+        others = np.arange(changed.shape[2]) != generator.integers(changed.shape[2])
+        changed = np.where(others, faithful.voxels, changed)
+    return FaultyScan(before=before, after=faithful.with_voxels(changed))
 
 
 def _changed(before: Volume, faithful: Volume, fault: FaultName, size: float) -> FloatArray:

@@ -1,86 +1,17 @@
-"""Gates: the limits that a denoised scan is held against, and what is said where it is outside.
-
-A gate that could not be measured neither passes nor fails; it says so. The limits were chosen from what faults of known
-size and faithful models measure on scans of many makes (`medn2n benchmark gates`; medn2n/docs/gates.md has the table).
+"""The gates of one denoised scan: its figures (`core.scan_proof`) against the limits, and what is said where it is
+outside. Where a slice, or a part of a tissue, fails by more than the whole scan does, the gate tells of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from math import hypot, isfinite, nan
-from types import MappingProxyType
+from collections.abc import Sequence
+from math import hypot, isfinite
 
 from medn2n.core.ct_numbers import RegionNumbers
-from medn2n.core.lesions import LEAST_CONTRAST
+from medn2n.core.edges import EdgeBlur
+from medn2n.core.limits import SURE, TOO_LITTLE_TISSUE, Gate, Limits, doubt, held, unmeasured
 from medn2n.core.scan_proof import ScanProof
 from medn2n.core.structure_removed import Spot, Structure
-
-# HU. Noise that was clipped at −1024 HU shifts the mean of air and lung by itself; bone is edges nearly everywhere.
-CT_NUMBER_HU: Mapping[str, float] = MappingProxyType({"air": 3.0, "lung": 3.0, "fat": 1.2, "soft tissue": 1.2})
-GATES = ("numbers", "sharpness", "position", "spots", "weakening", "invention", "noise")
-TRIAL_GATES = ("lesions", "detectability")  # of `evaluate` alone: the method is run again (`core.quality`)
-SURE = 2.0  # standard errors that a shift must exceed its limit by
-TOO_LITTLE_TISSUE = "too little even tissue"
-TOO_UNCERTAIN = "too uncertain"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """ct_number_hu: by tissue. signal_share: how far an MR signal may move, of itself. blur: extra variance of edges,
-    pixel², either way. moved: of edges, pixels. spot: standard deviations. weakened: share of the fine structure.
-    invented: correlation of what was removed with what is shown, below zero. noise_left: after over before. scope:
-    whether a scan unlike those that the model was trained on is a reason to look. lesion_contrast: share that every
-    lesion which noise cannot hide must keep. auc_loss: how much worse a faint disc may be found."""
-
-    ct_number_hu: Mapping[str, float] = field(default_factory=lambda: CT_NUMBER_HU)
-    signal_share: float = 0.02
-    blur: float = 0.12
-    moved: float = 0.1
-    spot: float = 8.0
-    weakened: float = 0.11
-    invented: float = 0.15
-    noise_left: float = 1.02
-    scope: bool = True
-    lesion_contrast: float = LEAST_CONTRAST
-    auc_loss: float = 0.02
-    error_left: float = 1.0  # of the noisy scan's squared error (`core.error_gate`)
-    residual_share: float = 0.22  # of the noise's variance, removed from two repeats alike
-
-    def as_json(self) -> dict[str, object]:
-        """For medn2n.json: another limit may give a copy another status."""
-        names = [one.name for one in fields(self)]
-        return {name: getattr(self, name) for name in names} | {"ct_number_hu": dict(self.ct_number_hu)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """name: one of GATES, TRIAL_GATES or `error_gate.ERROR_GATES`. passed: None where nothing could be measured. value,
-    limit: in `unit`. excess: the value (without what may be chance) over the limit, NaN where nothing could be
-    measured. words: one sentence for people. why: the few words that say why it is open; "" where it is not, or where
-    no limit is set."""
-
-    name: str
-    passed: bool | None
-    value: float | None
-    limit: float
-    excess: float
-    unit: str
-    words: str
-    why: str = ""
-
-    @property
-    def too_uncertain(self) -> bool:
-        """Measured, with an error too large to tell."""
-        return self.why == TOO_UNCERTAIN
-
-    def as_json(self) -> dict[str, object]:
-        """For medn2n.json and results.json; null where nothing could be measured."""
-        limit = self.limit if isfinite(self.limit) else None
-        return {
-            "name": self.name, "passed": self.passed, "value": self.value, "limit": limit, "unit": self.unit,
-            "words": self.words,
-        }  # fmt: skip
 
 
 def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
@@ -92,11 +23,6 @@ def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:
         _numbers(proof, limits), _sharpness(proof, limits), _position(proof, limits),
         *_structure(proof.structure, limits), _invention(proof.invented, limits.invented), _noise(proof, limits),
     )  # fmt: skip
-
-
-def failed(found: Sequence[Gate]) -> tuple[Gate, ...]:
-    """The gates that say no."""
-    return tuple(gate for gate in found if gate.passed is False)
 
 
 def _numbers(proof: ScanProof, limits: Limits) -> Gate:
@@ -112,9 +38,14 @@ def _numbers(proof: ScanProof, limits: Limits) -> Gate:
         words = "Too little even tissue was found to compare its mean in."
         return unmeasured("numbers", unit, words, TOO_LITTLE_TISSUE)
     shift, error, limit, region = max(judged, key=_nearness)
-    whole = _mean_gate(region.region if ct else f"{region.region} tissue", shift, error, limit, unit)
-    part = _moved_part(judged) if ct else None
-    return part if part is not None and part.excess > max(whole.excess, 1.0) else whole
+    whole = _mean_gate(_tissue(region.region, ct=ct), shift, error, limit, unit)
+    return _or_part(whole, _moved_part([region for *_, region in judged], limits, air, ct=ct))
+
+
+def _or_part(whole: Gate, part: Gate | None) -> Gate:
+    """The part's gate where that fails, and by more than the whole."""
+    surely = part is not None and part.excess > 1 and not part.excess <= whole.excess
+    return part if part is not None and surely else whole
 
 
 def _nearness(judged: tuple[float, float, float, RegionNumbers]) -> tuple[bool, bool, float]:
@@ -126,8 +57,8 @@ def _nearness(judged: tuple[float, float, float, RegionNumbers]) -> tuple[bool, 
 
 
 def _mean_gate(name: str, shift: float, error: float, limit: float, unit: str) -> Gate:
-    passed = _held(shift, error, limit)
-    why = _doubt(passed)
+    passed = held(shift, error, limit)
+    why = doubt(passed)
     words = (
         f"The mean of {name} moved by {shift:+.2f} ± {SURE * error:.2f} {unit}, at most {limit:g} {unit} is allowed"
         f"{why and f', which is {why} to tell'}."
@@ -138,32 +69,34 @@ def _mean_gate(name: str, shift: float, error: float, limit: float, unit: str) -
     )  # fmt: skip
 
 
-def _moved_part(judged: Sequence[tuple[float, float, float, RegionNumbers]]) -> Gate | None:
-    """Of the slice or field of soft tissue that moved most surely; its error is what chance may give the largest of so
+def _moved_part(regions: Sequence[RegionNumbers], limits: Limits, air: float, *, ct: bool) -> Gate | None:
+    """Of the slice or field of a tissue that moved most surely; its error is what chance may give the largest of so
     many."""
-    for _, _, limit, region in judged:
-        if region.region == "soft tissue" and region.part is not None:
-            part = region.part
-            return _mean_gate(f"{region.region} in {part.name}", part.shift, part.chance / SURE, limit, "HU")
-    return None
+    parts = [(region.region, region.part, _limit(region, limits, ct=ct)) for region in regions]
+    found = [
+        _mean_gate(
+            f"{_tissue(name, ct=ct)} in {part.name}", part.shift * _share(part.before, air, ct=ct),
+            part.chance * _share(part.before, air, ct=ct) / SURE, limit, "HU" if ct else "%",
+        )
+        for name, part, limit in parts if part is not None and limit is not None
+    ]  # fmt: skip
+    return max(found, key=lambda gate: gate.excess, default=None)
 
 
-def _held(value: float, error: float, limit: float) -> bool | None:
-    """False where the value is surely beyond the limit, None where its error is too large to tell."""
-    if abs(value) - SURE * error > limit:
-        return False
-    return None if abs(value) > limit or SURE * error > limit else True
-
-
-def _doubt(passed: bool | None) -> str:
-    return TOO_UNCERTAIN if passed is None else ""
+def _tissue(region: str, *, ct: bool) -> str:
+    return region if ct else f"{region} tissue"
 
 
 def _shift(region: RegionNumbers, air: float, *, ct: bool) -> tuple[float, float]:
-    """Shift of the mean and its standard error (NaN of a single patch): HU, or per cent of itself; of its distance from
-    `air` where that is below zero (an MR scan of which somebody took the mean)."""
-    scale = 1.0 if ct else 100 / max(abs(region.before - min(air, 0.0)), 1e-30)
+    """Shift of the mean and its standard error (NaN of a single patch), in the gate's unit."""
+    scale = _share(region.before, air, ct=ct)
     return region.shift * scale, region.shift_error * scale
+
+
+def _share(before: float, air: float, *, ct: bool) -> float:
+    """From the scan's unit to the gate's: HU, or per cent of the mean before; of its distance from `air` where that is
+    below zero (an MR scan of which somebody took the mean)."""
+    return 1.0 if ct else 100 / max(abs(before - min(air, 0.0)), 1e-30)
 
 
 def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
@@ -173,21 +106,27 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 
 
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
-    edge = proof.edge
-    if edge is None:
-        return unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
-    excess = (abs(edge.square) - SURE * edge.error) / limits.blur
+    odd = [_blur_gate(edge, f" in slice {k}", limits.blur) for k, edge in proof.odd_edges]
+    if proof.edge is None:
+        whole = unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
+    else:
+        whole = _blur_gate(proof.edge, _where(proof), limits.blur)
+    return _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
+
+
+def _blur_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
+    """where: for people, after "Edges"."""
     does = "softer" if edge.square > 0 else "harder"
-    passed = _held(edge.square, edge.error, limits.blur)
-    why = _doubt(passed)
+    passed = held(edge.square, edge.error, limit)
+    why = doubt(passed)
     words = (
-        f"Edges{_where(proof)} are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of "
-        f"{abs(edge.pixels):.2f} pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most "
-        f"{limits.blur**0.5:.2f} is allowed{why and f', which is {why} to tell'}."
+        f"Edges{where} are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} "
+        f"pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limit**0.5:.2f} is "
+        f"allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
-        name="sharpness", passed=passed, value=edge.square, limit=limits.blur, excess=excess, unit="pixel²",
-        words=words, why=why,
+        name="sharpness", passed=passed, value=edge.square, limit=limit,
+        excess=(abs(edge.square) - SURE * edge.error) / limit, unit="pixel²", words=words, why=why,
     )  # fmt: skip
 
 
@@ -198,16 +137,25 @@ def _where(proof: ScanProof) -> str:
 
 
 def _position(proof: ScanProof, limits: Limits) -> Gate:
-    edge = proof.edge
-    if edge is None:
-        return unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")
-    if not isfinite(edge.moved_error):
-        return unmeasured("position", "pixel", "Too few edges were found to compare positions at.", "too few edges")
-    length, limit = hypot(*edge.moved), limits.moved
-    passed = _held(length, edge.moved_error, limit)
-    why = _doubt(passed)
+    odd = [
+        _move_gate(edge, f" in slice {k}", limits.moved) for k, edge in proof.odd_edges if isfinite(edge.moved_error)
+    ]
+    if proof.edge is None:
+        whole = unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")
+    elif not isfinite(proof.edge.moved_error):
+        whole = unmeasured("position", "pixel", "Too few edges were found to compare positions at.", "too few edges")
+    else:
+        whole = _move_gate(proof.edge, _where(proof), limits.moved)
+    return _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
+
+
+def _move_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
+    """where: for people, after "Edges"."""
+    length = hypot(*edge.moved)
+    passed = held(length, edge.moved_error, limit)
+    why = doubt(passed)
     words = (
-        f"Edges{_where(proof)} moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is "
+        f"Edges{where} moved by {length:.2f} ± {SURE * edge.moved_error:.2f} pixels; at most {limit:g} is "
         f"allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
@@ -272,8 +220,3 @@ def _noise(proof: ScanProof, limits: Limits) -> Gate:
         name="noise", passed=left <= limits.noise_left, value=left, limit=limits.noise_left,
         excess=left / limits.noise_left, unit="", words=words,
     )  # fmt: skip
-
-
-def unmeasured(name: str, unit: str, words: str, why: str) -> Gate:
-    """A gate that neither passes nor fails; words: why, and `why` in short."""
-    return Gate(name=name, passed=None, value=None, limit=nan, excess=nan, unit=unit, words=words, why=why)

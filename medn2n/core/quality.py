@@ -18,8 +18,8 @@ import numpy.typing as npt
 from medn2n.core.body_error import TrueError, true_error
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
 from medn2n.core.error_gate import error_gates
-from medn2n.core.gates import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
 from medn2n.core.lesion_trial import ROSE, LesionAnswer, LesionTrial, lesion_answer, lesion_figures, lesion_trial
+from medn2n.core.limits import TOO_LITTLE_TISSUE, Gate, Limits, unmeasured
 from medn2n.core.noise_power import NoisePower
 from medn2n.core.observer import DetectionChange
 from medn2n.core.repeat_figures import RepeatFigures, repeat_figures

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from medn2n.core.gates import Gate, Limits, failed, gates
+from medn2n.core.gates import gates
 from medn2n.core.intensity import IntensityScale
+from medn2n.core.limits import Gate, Limits, failed
 from medn2n.core.scan_proof import ScanProof, scan_proof
 from medn2n.core.scope import ScanTraits, Seen, noise_traits, out_of_scope
 from medn2n.core.volume import Volume

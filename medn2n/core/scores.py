@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core import metrics
-from medn2n.core.gates import Gate, failed
+from medn2n.core.limits import Gate, failed
 
 Question = Literal["truth", "repeats", "single"]
 Interval = tuple[float, float]

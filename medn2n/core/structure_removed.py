@@ -16,7 +16,7 @@ is too little structure, and nothing is said. The share is in proportion to the 
 
 Nor should the copy show what the scan does not hold: the difference holds it with the other sign, and what was removed
 correlates with what is shown below zero. The best estimate f of an image is orthogonal to its error (E[(x − f)·f] = 0),
-and noise that is left correlates above zero. The limits are in `core.gates`.
+and noise that is left correlates above zero. The limits are in `core.limits`.
 
 Inside, arrays are (K,I,J) with each slice in one piece of memory: filters then take half the time.
 """

@@ -11,7 +11,7 @@ from statistics import median
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.display import SlicePair
 from medn2n.core.evaluation import SingleScanFigures
-from medn2n.core.gates import Gate
+from medn2n.core.limits import Gate
 from medn2n.core.scores import Curve
 from medn2n.formats.gate_words import not_measured, verdict
 from medn2n.formats.page import write_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medn2n.core.error_gate import ERROR_GATES
-from medn2n.core.gates import GATES, TRIAL_GATES, Gate, failed
+from medn2n.core.limits import GATES, TRIAL_GATES, Gate, failed
 from medn2n.core.scores import NOISY, Evaluation, Score
 from medn2n.formats.evaluation_tables import label
 from medn2n.formats.gate_words import not_measured, verdict

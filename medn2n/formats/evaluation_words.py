@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from medn2n.core.gates import Gate
+from medn2n.core.limits import Gate
 from medn2n.core.scores import Evaluation, Score, Summary
 from medn2n.formats.evaluation_physics import place
 from medn2n.formats.evaluation_tables import label

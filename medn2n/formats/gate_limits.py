@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medn2n.core.gates import CT_NUMBER_HU, Limits
+from medn2n.core.limits import CT_NUMBER_HU, Limits
 from medn2n.formats.option_file import read_option_file
 
 Region = Literal["air", "lung", "fat", "soft tissue", "bone"]  # of core.ct_numbers

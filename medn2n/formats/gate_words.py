@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from medn2n.core.gates import Gate, failed
+from medn2n.core.limits import Gate, failed
 from medn2n.formats.page_blocks import Chip
 
 NEEDED = ("numbers", "sharpness", "spots")  # where one of these is open, no copy is called passed

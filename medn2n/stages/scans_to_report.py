@@ -18,7 +18,8 @@ import numpy.typing as npt
 from medn2n.core.classical import Filter, filter_volume
 from medn2n.core.display import SlicePair, slice_pairs
 from medn2n.core.evaluation import figures_alone, figures_with_truth, truth_scale
-from medn2n.core.gates import Limits, gates
+from medn2n.core.gates import gates
+from medn2n.core.limits import Limits
 from medn2n.core.packaged_filters import BASELINES, chosen_filters
 from medn2n.core.quality import Trials, quality, trials
 from medn2n.core.repeat_figures import figures_together

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from medn2n.core.detection_trial import DetectionTrial, detection_after, detection_trial
-from medn2n.core.gates import Limits
+from medn2n.core.limits import Limits
 from medn2n.core.quality import quality, trials
 from medn2n.core.scan_proof import scan_proof
 from medn2n.core.volume import Volume

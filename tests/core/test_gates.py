@@ -10,7 +10,8 @@ from scipy import ndimage
 from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.error_gate import error_gates
 from medn2n.core.gate_faults import FaultName, faulty_scan
-from medn2n.core.gates import GATES, Gate, Limits, failed, gates
+from medn2n.core.gates import gates
+from medn2n.core.limits import GATES, Gate, Limits, failed
 from medn2n.core.scan_proof import scan_proof
 from medn2n.core.volume import Volume
 

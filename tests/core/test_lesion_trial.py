@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.gates import Limits
 from medn2n.core.lesion_trial import MOST_SLICES, LesionTrial, lesion_answer, lesion_figures, lesion_trial
+from medn2n.core.limits import Limits
 from medn2n.core.quality import quality, trials
 from medn2n.core.scan_proof import scan_proof
 from medn2n.core.volume import Volume

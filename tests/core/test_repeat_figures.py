@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.gates import Limits
+from medn2n.core.limits import Limits
 from medn2n.core.quality import quality, trials
 from medn2n.core.repeat_figures import figures_together, repeat_figures
 from medn2n.core.scan_proof import scan_proof

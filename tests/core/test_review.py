@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.gates import GATES, Limits
 from medn2n.core.intensity import IntensityScale
+from medn2n.core.limits import GATES, Limits
 from medn2n.core.review import Review, review
 from medn2n.core.scope import Seen
 from medn2n.core.volume import Volume

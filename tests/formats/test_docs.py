@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import medn2n
-from medn2n.core.gates import Limits
 from medn2n.core.lesion_trial import ROSE
+from medn2n.core.limits import Limits
 from medn2n.core.noise_texture import FAR_SLICES_MM, SHARED_SLICES, WHITE_LAG1
 from medn2n.core.objectives import OBJECTIVES
 from medn2n.core.scores import FIGURES, PHYSICS

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from medn2n.core.ct_numbers import REGIONS_HU
-from medn2n.core.gates import Limits
+from medn2n.core.limits import Limits
 from medn2n.errors import UsageError
 from medn2n.formats.gate_limits import Region, read_limits
 

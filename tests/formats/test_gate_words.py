@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medn2n.core.gates import GATES, TOO_LITTLE_TISSUE, TOO_UNCERTAIN, Gate, unmeasured
+from medn2n.core.limits import GATES, TOO_LITTLE_TISSUE, TOO_UNCERTAIN, Gate, unmeasured
 from medn2n.core.scores import Evaluation, Score, summarise
 from medn2n.formats.denoise_page import DenoisedSeries, write_denoise_page
 from medn2n.formats.evaluation_page import write_evaluation_page

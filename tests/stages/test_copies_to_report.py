@@ -13,7 +13,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medn2n.cli import main
-from medn2n.core.gates import failed
+from medn2n.core.limits import failed
 from medn2n.core.scores import Evaluation
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError, UsageError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.gates import Gate, failed
+from medn2n.core.limits import Gate, failed
 from medn2n.core.scores import Evaluation, Score
 from medn2n.core.volume import Volume
 from medn2n.errors import InputError
