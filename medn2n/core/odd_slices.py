@@ -74,7 +74,7 @@ def _edge_look(
     None where there are too few edges. The derivatives are those of `core.edges`, as differences of blocks."""
     old, new = (_block_means(one, EDGE_BLOCK) for one in (before, after))
     taken, lead = (_guided(one) for one in (old - new, new))
-    slopes = np.stack(np.gradient(lead))
+    slopes = np.asarray(np.gradient(lead))
     steep = np.hypot(*slopes)
     keep = (steep >= np.quantile(steep, 1 - STRONG_EDGES)) & (steep > 0)
     if np.count_nonzero(keep) < FEWEST_EDGES:

@@ -34,6 +34,8 @@ from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
 MASKED_SHARE = 0.05  # of exact zeros, from which a mask is looked for
+UNSEEN_HU = 0.25  # of noise, and of a slope from pixel to pixel; an eighth of the faintest disc that counts
+UNSEEN_SHARE = 0.0005  # the same of the mean of what is no CT
 RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 
@@ -75,15 +77,16 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     some = spread_slices(first.shape)
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
     gaps = None if padding is None else padding[..., some]
+    unseen = UNSEEN_HU if modality == "CT" else UNSEEN_SHARE * float(np.nanmean(np.abs(old)))
     measure = ct_numbers if modality == "CT" else mr_signal
     with ThreadPoolExecutor(2) as pool:  # half the time goes into structure, and numpy and scipy share the cores well
         structure = pool.submit(
-            structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding
+            structure_removed, first, second, spacing_mm=spacing, modality=modality, padding=padding, unseen=unseen
         )
         tissue = tissue_mask(old, gaps, dark=True)
         body = body_mask(old, modality, gaps, tissue=tissue)
-        edge = pool.submit(_edge, old, new, body)
-        odd = pool.submit(_odd_edges, first, second, modality, padding)
+        edge = pool.submit(_edge, old, new, body, unseen)
+        odd = pool.submit(_odd_edges, first, second, modality, padding, unseen)
         flat = flat_regions(old, gaps, tissue=tissue)
         side = block_side(old, gaps)
         return ScanProof(
@@ -95,12 +98,12 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             edge=edge.result(),
             odd_edges=odd.result(),
             structure=structure.result(),
-            invented_noise=_invented_noise(old, new, flat, side),
+            invented_noise=_invented_noise(old, new, flat, side, unseen),
             slices=(len(some), first.shape[2]),
         )
 
 
-def _invented_noise(before: Array, after: Array, flat: Array, side: int) -> float | None:
+def _invented_noise(before: Array, after: Array, flat: Array, side: int, unseen: float) -> float | None:
     """What `structure_removed` asks of the structure of tissue, asked of its noise: there the edges of fat and muscle
     would hide it."""
     removed, shown = (cut_blocks(one, flat, side=side).residual for one in (before - after, after))
@@ -109,7 +112,7 @@ def _invented_noise(before: Array, after: Array, flat: Array, side: int) -> floa
     each = (removed * shown).sum(axis=1, dtype=np.float64)
     power = float(np.linalg.norm(removed) * np.linalg.norm(shown))
     error = np.sqrt(len(each)) * each.std(ddof=1) / power if power > 0 else 0.0
-    return min(0.0, likeness(removed, shown) + 2 * float(error))
+    return min(0.0, likeness(removed, shown, unseen) + 2 * float(error))
 
 
 def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
@@ -128,21 +131,21 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], s
         return None
 
 
-def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_]) -> EdgeBlur | None:
-    """Of the body's inside, since a masked rim is an edge that no scanner drew."""
+def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> EdgeBlur | None:
+    """Of the body's inside, since a masked rim is an edge that no scanner drew. unseen: slope that is no edge."""
     inside = minimum_filter(body & np.isfinite(before), (2 * RIM + 1, 2 * RIM + 1, 1))
     edge = blur_pixels(np.nan_to_num(before), np.nan_to_num(after), where=inside)
-    return edge if edge.voxels and np.isfinite(edge.square) else None
+    return edge if edge.contrast > unseen and np.isfinite(edge.square) else None
 
 
 def _odd_edges(
-    before: Array, after: Array, modality: str, padding: npt.NDArray[np.bool_] | None
+    before: Array, after: Array, modality: str, padding: npt.NDArray[np.bool_] | None, unseen: float
 ) -> tuple[tuple[int, EdgeBlur], ...]:
     """As of ScanProof."""
     found = []
     for k in odd_edges(before, after):
         old, new = before[..., k : k + 1], after[..., k : k + 1]
-        edge = _edge(old, new, body_mask(old, modality, None if padding is None else padding[..., k : k + 1]))
+        edge = _edge(old, new, body_mask(old, modality, None if padding is None else padding[..., k : k + 1]), unseen)
         if edge is not None:
             found.append((int(k), edge.of(before.shape[2])))
     return tuple(found)

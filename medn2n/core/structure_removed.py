@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.ct_numbers import REGIONS_HU
+from medn2n.core.spot_filters import COARSE, answer_to_disc, smoothed, spots_of, widened
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
@@ -44,13 +45,11 @@ LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too
 AWAY_FROM_EDGES_MM = 4.0
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
 AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
-WIDER = 1.6  # the wider Gaussian over the narrow one
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
 BLOCK_MM = 8.0  # in which fine structure and what went of it are compared
 TOGETHER = 0.5  # correlation of two sizes of structure, from block to block, that noise alone does not have
 FAINT = 0.02  # of what was removed; detail of 0.15 of the noise, where the limit lies, is 0.022 of it
 LARGEST = 1e15  # of a copy's values: float32 holds sums of its square
-COARSE = 4  # pixels a side of what the surroundings are measured in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +77,16 @@ class Structure:
 
 
 def structure_removed(
-    before: Array, after: Array, *, spacing_mm: tuple[float, ...], modality: str, padding: Mask | None = None
+    before: Array,
+    after: Array,
+    *,
+    spacing_mm: tuple[float, ...],
+    modality: str,
+    padding: Mask | None = None,
+    unseen: float = 0.0,
 ) -> Structure | None:
-    """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue, and lung."""
+    """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue, and lung. unseen: the
+    least spread that a spot is measured in, as the contrast of its disc, and that counts as detail; in that unit."""
     pixel = float(max(spacing_mm[:2]))
     first, second = _slices_first(before), np.clip(_slices_first(after), -LARGEST, LARGEST)
     gaps = None if padding is None else _slices_first(padding)
@@ -96,8 +102,8 @@ def structure_removed(
     box = _around(np.logical_or.reduce(fields), margin=round(DIAMETERS_MM[-1] / pixel))
     removed = np.where(np.isfinite(first[box]), first[box] - second[box], 0).astype(np.float32)
     sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
-    bands = _spots(removed, sigmas)
-    found = [_strongest(bands, sigmas, field[box], pixel) for field in fields]
+    bands = spots_of(removed, sigmas)
+    found = [_strongest(bands, sigmas, field[box], pixel, unseen) for field in fields]
     if fields[-1] is lung:
         found[-1] = replace(found[-1], strength=found[-1].strength / LUNG_SPREAD)
     strongest = max(found, key=lambda spot: abs(spot.strength))
@@ -105,14 +111,24 @@ def structure_removed(
     spot = replace(strongest, place=(i + box[1].start, j + box[2].start, k))
     if fields[0] is lung:
         return Structure(spot=spot, weakened=None, invented=None)
-    some = spread_slices((*removed.shape[1:], len(removed)))  # for likeness; spots are sought in all slices
-    bands, flat = [band[some] for band in bands], flat[box][some]
-    shown = _spots(np.nan_to_num(second[box][some]), sigmas)
-    made_up = [_correlation(one, other, flat, sigma) for one, other, sigma in zip(bands, shown, sigmas, strict=True)]
-    (fine,) = _spots(np.nan_to_num(first[box][some]), sigmas[:1])
+    return _with_likeness(spot, bands, (first[box], second[box]), flat[box], sigmas, pixel, unseen)
+
+
+def _with_likeness(
+    spot: Spot, bands: Sequence[Array], scans: tuple[Array, Array], flat: Mask, sigmas: Sequence[float],
+    pixel_mm: float, unseen: float,
+) -> Structure:  # fmt: skip
+    """From evenly spread slices; the spot was sought in all. bands: of what was removed, at each of `sigmas`."""
+    some = spread_slices((*flat.shape[1:], len(flat)))
+    bands, flat = [band[some] for band in bands], flat[some]
+    before, after = (np.nan_to_num(scan[some]) for scan in scans)
+    shown, (fine,) = spots_of(after, sigmas), spots_of(before, sigmas[:1])
+    made_up = [
+        _correlation(one, other, flat, sigma, unseen) for one, other, sigma in zip(bands, shown, sigmas, strict=True)
+    ]
     return Structure(
         spot=spot,
-        weakened=_share_removed(bands[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel))),
+        weakened=_share_removed(bands[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel_mm))),
         invented=min(0.0, *(one + 2 * error for one, error in made_up)),
     )
 
@@ -155,18 +171,18 @@ def _block_sums(values: Array, flat: Mask, side: int) -> npt.NDArray[np.float64]
     return np.asarray(cut.sum(axis=4, dtype=np.float64).sum(axis=2))
 
 
-def _correlation(removed: Array, shown: Array, flat: Mask, sigma: float) -> tuple[float, float]:
+def _correlation(removed: Array, shown: Array, flat: Mask, sigma: float, unseen: float) -> tuple[float, float]:
     """Correlation over flat tissue, and its standard error: places count as far as their Gaussians do not overlap."""
     one, other = removed[flat].astype(np.float64), shown[flat].astype(np.float64)
     independent = max(np.count_nonzero(flat) / (4 * np.pi * sigma**2), 1.0)
-    return likeness(one, other), float(1 / np.sqrt(independent))
+    return likeness(one, other, unseen), float(1 / np.sqrt(independent))
 
 
-def likeness(removed: Array, shown: Array) -> float:
+def likeness(removed: Array, shown: Array, unseen: float) -> float:
     """Correlation of what was removed with what is shown, about zero; 0 where too little of the one is in the other for
-    anybody to see."""
+    anybody to see, or too little was removed: root mean square `unseen`."""
     product, power = float(np.vdot(removed, shown)), float(np.vdot(removed, removed))
-    if abs(product) <= FAINT * power:
+    if abs(product) <= FAINT * power or power <= unseen**2 * removed.size:
         return 0.0
     return product / float(np.sqrt(power) * np.linalg.norm(shown))
 
@@ -190,7 +206,7 @@ def _with_holes(tissue: Mask) -> Mask:
     cut = tissue[:, : COARSE * rows, : COARSE * columns].reshape(-1, rows, COARSE, columns, COARSE)
     filled = np.stack([ndimage.binary_fill_holes(one) for one in np.asarray(cut.all(axis=(2, 4)))])
     whole = tissue.copy()
-    whole[:, : COARSE * rows, : COARSE * columns] |= _widened(filled, (0, COARSE * rows, COARSE * columns))
+    whole[:, : COARSE * rows, : COARSE * columns] |= widened(filled, (0, COARSE * rows, COARSE * columns))
     return whole
 
 
@@ -228,25 +244,27 @@ def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
     return box[0], box[1], box[2]
 
 
-def _strongest(bands: Sequence[Array], sigmas: Sequence[float], flat: Mask, pixel_mm: float) -> Spot:
+def _strongest(bands: Sequence[Array], sigmas: Sequence[float], flat: Mask, pixel_mm: float, unseen: float) -> Spot:
     """Of all sizes."""
     around = AROUND_MM / pixel_mm
-    share = np.maximum(_smoothed(flat.astype(np.float32), around), 1e-3)
+    share = np.maximum(smoothed(flat.astype(np.float32), around), 1e-3)
     found = []
     for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True):
-        answer = _answer_to_disc(diameter / 2 / pixel_mm, sigma)
-        found.append(_of_one_size(spots, flat, share, around=around, diameter_mm=diameter, answer=answer))
+        answer = answer_to_disc(diameter / 2 / pixel_mm, sigma)
+        found.append(_of_one_size(spots, flat, share, around=around, diameter_mm=diameter, answer=answer, least=unseen))
     return max(found, key=lambda spot: abs(spot.strength))
 
 
-def _of_one_size(spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float) -> Spot:
-    """The strongest. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of
-    1."""
+def _of_one_size(
+    spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float, least: float
+) -> Spot:
+    """The strongest. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of 1.
+    least: spread, as the contrast of a disc."""
     size = np.abs(spots) * flat
     typical = float(np.median(size[flat][:: max(1, np.count_nonzero(flat) // 100_000)]))
     # A few strong spots may not raise their own yardstick; where nothing was removed, there is none to speak of.
-    spread = _smoothed(np.minimum(size, 4 * typical), around) / share * np.float32(np.sqrt(np.pi / 2))
-    size /= _widened(np.maximum(spread, max(typical / 2, 1e-6)), size.shape)
+    spread = smoothed(np.minimum(size, 4 * typical), around) / share * np.float32(np.sqrt(np.pi / 2))
+    size /= widened(np.maximum(spread, max(typical / 2, least * answer, 1e-6)), size.shape)
     k, i, j = np.unravel_index(int(np.argmax(size)), size.shape)
     value = float(spots[k, i, j])
     return Spot(
@@ -255,39 +273,3 @@ def _of_one_size(spots: Array, flat: Mask, share: Array, *, around: float, diame
         diameter_mm=diameter_mm,
         contrast=value / answer,
     )
-
-
-def _spots(image: Array, sigmas: Sequence[float]) -> list[npt.NDArray[np.float32]]:
-    """Narrow less wide Gaussian, at several sizes: slice by slice in the Fourier domain, where wide ones cost no more
-    than narrow ones. What wraps around at the borders is no tissue away from edges."""
-    size = [fft.next_fast_len(length, real=True) for length in image.shape[1:]]
-    squared = 2 * np.pi**2 * (fft.fftfreq(size[0])[:, None] ** 2 + fft.rfftfreq(size[1])[None, :] ** 2)
-    gains = [(np.exp(-squared * s**2) - np.exp(-squared * (WIDER * s) ** 2)).astype(np.float32) for s in sigmas]
-    results = [np.empty(image.shape, dtype=np.float32) for _ in sigmas]
-    for k, one in enumerate(image):
-        spectrum = fft.rfft2(one, size)
-        for gain, result in zip(gains, results, strict=True):
-            result[k] = fft.irfft2(spectrum * gain, size, overwrite_x=True)[: image.shape[1], : image.shape[2]]
-    return results
-
-
-def _smoothed(image: Array, sigma: float) -> npt.NDArray[np.float32]:
-    """By a Gaussian of many pixels, of means of COARSE × COARSE pixels: exact enough for a yardstick, and sixteen times
-    as fast."""
-    rows, columns = (-(-length // COARSE) for length in image.shape[1:])
-    whole = np.zeros((len(image), COARSE * rows, COARSE * columns), np.float32)
-    whole[:, : image.shape[1], : image.shape[2]] = image
-    means = (
-        whole.reshape(-1, rows, COARSE, columns * COARSE).mean(axis=2).reshape(-1, rows, columns, COARSE).mean(axis=3)
-    )
-    return np.asarray(ndimage.gaussian_filter(means, (0, sigma / COARSE, sigma / COARSE), mode="constant"))
-
-
-def _widened(coarse: Array, shape: tuple[int, ...]) -> Array:
-    """Each value for the COARSE × COARSE pixels that it is the mean of, (K,I,J) of this shape."""
-    return np.repeat(np.repeat(coarse, COARSE, axis=1), COARSE, axis=2)[:, : shape[1], : shape[2]]
-
-
-def _answer_to_disc(radius: float, sigma: float) -> float:
-    """At the centre of a disc of contrast 1: a Gaussian of `sigma` holds 1 − exp(−r²/2σ²) of its weight in it."""
-    return float(np.exp(-(radius**2) / (2 * (WIDER * sigma) ** 2)) - np.exp(-(radius**2) / (2 * sigma**2)))

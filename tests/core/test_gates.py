@@ -182,6 +182,28 @@ def test_where_some_slices_stand_for_all_the_words_say_so(scan: tuple[Volume, Vo
     assert proof.slices == (3, 3)
 
 
+@pytest.mark.parametrize(("modality", "unit"), [("CT", 1.0), ("MR", 0.1)])
+def test_a_scan_without_noise_is_not_failed_for_what_nobody_could_see(modality: str, unit: float) -> None:
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    water = np.where(np.hypot(i - 80, j - 75) < 60, 40.0 if modality == "CT" else 100.0, 0.0)
+    water -= 1000.0 * ((modality == "CT") & (water == 0))
+    ripple = 0.1 * unit * np.sin(i) * np.sin(j) * (np.hypot(i - 60, j - 75) < 15)
+    for truth in (ndimage.gaussian_filter(water, 1.0), np.full(SHAPE[:2], 40.0)):
+        scan, copy = (
+            Volume(
+                voxels=np.repeat(one[..., None], 3, axis=2).astype(np.float32), affine=np.diag([0.8, 0.8, 3, 1]),
+                unit="HU" if modality == "CT" else "a.u.", modality=modality,
+            )
+            for one in (truth, truth + ripple)
+        )  # fmt: skip
+        found = judged(scan, copy)
+        assert failed(tuple(found.values())) == ()
+        assert found["noise"].passed is None
+        spot = copy.with_voxels(copy.voxels + 60 * unit * (np.hypot(i - 100, j - 75) < 5)[..., None].astype(np.float32))
+        if found["spots"].passed is not None:
+            assert judged(scan, spot)["spots"].passed is False
+
+
 def test_of_two_estimates_of_the_error_the_one_that_is_known_better_decides() -> None:
     figures = {"share": 1.19, "share_three": 1.12, "residual_share": 0.0}
     wide = {"share": (0.83, 1.55), "residual_share": (0.0, 0.1)}
