@@ -28,6 +28,7 @@ from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, cut_blocks, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.odd_slices import odd_edges
+from medn2n.core.spot_filters import measured
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, likeness, structure_removed
 from medn2n.core.volume import Volume
@@ -134,7 +135,7 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], s
 def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> EdgeBlur | None:
     """Of the body's inside, since a masked rim is an edge that no scanner drew. unseen: slope that is no edge."""
     inside = minimum_filter(body & np.isfinite(before), (2 * RIM + 1, 2 * RIM + 1, 1))
-    edge = blur_pixels(np.nan_to_num(before), np.nan_to_num(after), where=inside)
+    edge = blur_pixels(measured(before), measured(after), where=inside)
     return edge if edge.contrast > unseen and np.isfinite(edge.square) else None
 
 

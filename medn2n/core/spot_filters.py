@@ -15,6 +15,12 @@ WIDER = 1.6  # the wider Gaussian over the narrow one
 COARSE = 4  # pixels a side of what the surroundings are measured in
 
 
+def measured(scan: Array) -> Array:
+    """With zero where there is no number; the same array where all are, which one sum tells in a tenth of the time."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return scan if np.isfinite(scan.sum()) else np.nan_to_num(scan)
+
+
 def spots_of(image: Array, sigmas: Sequence[float]) -> list[npt.NDArray[np.float32]]:
     """Narrow less wide Gaussian, at several sizes: slice by slice in the Fourier domain, where wide ones cost no more
     than narrow ones. What wraps around at the borders is no tissue away from edges."""

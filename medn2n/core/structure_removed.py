@@ -33,7 +33,7 @@ from scipy import ndimage
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.ct_numbers import REGIONS_HU
-from medn2n.core.spot_filters import COARSE, answer_to_disc, smoothed, spots_of, widened
+from medn2n.core.spot_filters import COARSE, answer_to_disc, measured, smoothed, spots_of, widened
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
@@ -121,7 +121,7 @@ def _with_likeness(
     """From evenly spread slices; the spot was sought in all. bands: of what was removed, at each of `sigmas`."""
     some = spread_slices((*flat.shape[1:], len(flat)))
     bands, flat = [band[some] for band in bands], flat[some]
-    before, after = (np.nan_to_num(scan[some]) for scan in scans)
+    before, after = (measured(scan[some]) for scan in scans)
     shown, (fine,) = spots_of(after, sigmas), spots_of(before, sigmas[:1])
     made_up = [
         _correlation(one, other, flat, sigma, unseen) for one, other, sigma in zip(bands, shown, sigmas, strict=True)
@@ -189,7 +189,7 @@ def likeness(removed: Array, shown: Array, unseen: float) -> float:
 
 def _smooth(scan: Array) -> Array:
     """Means over 5×5 pixels."""
-    return np.asarray(ndimage.uniform_filter(np.nan_to_num(scan), (1, 5, 5)))
+    return np.asarray(ndimage.uniform_filter(measured(scan), (1, 5, 5)))
 
 
 def _tissue(before: Array, smooth: Array, modality: str, padding: Mask | None) -> Mask:
