@@ -23,7 +23,7 @@ from scipy.ndimage import minimum_filter
 from medn2n.core.background import masked_background
 from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
-from medn2n.core.edges import EdgeBlur, blur_pixels
+from medn2n.core.edges import PATCH_PIXELS, EdgeBlur, blur_pixels
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, cut_blocks, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
@@ -135,8 +135,20 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], s
 def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> EdgeBlur | None:
     """Of the body's inside, since a masked rim is an edge that no scanner drew. unseen: slope that is no edge."""
     inside = minimum_filter(body & np.isfinite(before), (2 * RIM + 1, 2 * RIM + 1, 1))
-    edge = blur_pixels(measured(before), measured(after), where=inside)
+    box = _around(inside)
+    edge = blur_pixels(measured(before[box]), measured(after[box]), where=inside[box])
     return edge if edge.contrast > unseen and np.isfinite(edge.square) else None
+
+
+def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """What holds all of it in plane with what the filters of `core.edges` reach, in whole patches of those."""
+    spans = []
+    for axis in (0, 1):
+        there = np.flatnonzero(inside.any(axis=(1 - axis, 2)))
+        first, last = (int(there[0]), int(there[-1])) if len(there) else (0, 0)
+        start = max(0, first // PATCH_PIXELS - 1) * PATCH_PIXELS
+        spans.append(slice(start, (last // PATCH_PIXELS + 2) * PATCH_PIXELS))
+    return spans[0], spans[1]
 
 
 def _odd_edges(
