@@ -5,6 +5,7 @@ outside. Where a slice, or a part of a tissue, fails by more than the whole scan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import hypot, isfinite
 
 from medn2n.core.ct_numbers import RegionNumbers
@@ -46,6 +47,14 @@ def _or_part(whole: Gate, part: Gate | None) -> Gate:
     """The part's gate where that fails, and by more than the whole."""
     surely = part is not None and part.excess > 1 and not part.excess <= whole.excess
     return part if part is not None and surely else whole
+
+
+def _or_slice(whole: Gate, odd: Sequence[Gate]) -> Gate:
+    """The gate of the slice that is most surely beyond the limit, where one is; else the whole says that none is."""
+    found = _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
+    if found is not whole or not whole.passed or not odd:
+        return found
+    return replace(whole, words=f"{whole.words[:-1]}, and no slice is surely beyond that.")
 
 
 def _nearness(judged: tuple[float, float, float, RegionNumbers]) -> tuple[bool, bool, float]:
@@ -111,7 +120,7 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
         whole = unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
     else:
         whole = _blur_gate(proof.edge, _where(proof), limits.blur)
-    return _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
+    return _or_slice(whole, odd)
 
 
 def _blur_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
@@ -146,7 +155,7 @@ def _position(proof: ScanProof, limits: Limits) -> Gate:
         whole = unmeasured("position", "pixel", "Too few edges were found to compare positions at.", "too few edges")
     else:
         whole = _move_gate(proof.edge, _where(proof), limits.moved)
-    return _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
+    return _or_slice(whole, odd)
 
 
 def _move_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
