@@ -103,12 +103,17 @@ def _ct_in(slices: Slices, before: Array, after: Array, padding: BoolArray | Non
 
 
 def _regions(before: Array, after: Array) -> Labels:
-    """Of two smoothed scans: the regions of the second, but of the first where the two differ by more than noise, which
-    is told by how the difference changes within the body: a part that moved as a whole changes nothing of that."""
+    """Of two smoothed scans: the regions of the second, but of the first where the two surely differ."""
+    return np.where(_moved(before, after, after > REGIONS_HU["lung"][1]), ct_regions(before), ct_regions(after))
+
+
+def _moved(before: Array, after: Array, body: BoolArray) -> BoolArray:
+    """Where two smoothed scans differ by more than noise, which is told by how the difference changes within the body:
+    a part that moved as a whole changes nothing of that."""
     moved = np.clip(before - after, -LARGEST, LARGEST)
-    steps = np.abs(moved[LAG:] - moved[:-LAG])[after[LAG:] > REGIONS_HU["lung"][1]]
+    steps = np.abs(moved[LAG:] - moved[:-LAG])[body[LAG:]]
     noise = float(np.median(steps)) / 0.6745 / np.sqrt(2) if steps.size else 0.0
-    return np.where(np.abs(moved) > SURELY * noise, ct_regions(before), ct_regions(after))
+    return np.asarray(np.abs(moved) > SURELY * noise)
 
 
 def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> tuple[RegionNumbers, ...]:
@@ -118,18 +123,23 @@ def mr_signal(before: Array, after: Array, padding: BoolArray | None = None) -> 
     chosen = _chosen(before)
     first, second, usable = _sampled(before, after, padding, chosen)
     smooth = _smooth(second, usable)
-    tissue = _mr_tissue(first, usable)
+    tissue = _mr_tissue(first, second, usable)
     levels = np.quantile(smooth[tissue], [0.0, 1 / 3, 2 / 3]) if tissue.any() else np.full(3, np.inf)
     sample = _counted(_thirds(smooth, tissue, levels), usable), first, second
     odd = _odd(chosen, before, after, padding, list(zip(levels, [*levels[1:], np.inf], strict=True)))
     one, other, there = _sampled(before, after, padding, odd)
-    others = _counted(_thirds(_smooth(other, there), _mr_tissue(one, there), levels), there), one, other
+    others = _counted(_thirds(_smooth(other, there), _mr_tissue(one, other, there), levels), there), one, other
     found = _compared(BRIGHTNESS, *sample)
     return _with_parts(found, BRIGHTNESS, BRIGHTNESS[1:], (sample, chosen), (others, odd), count=before.shape[2])
 
 
-def _mr_tissue(voxels: Array, usable: BoolArray) -> BoolArray:
-    return tissue_mask(voxels, ~usable, dark=True) & usable if voxels.size else usable
+def _mr_tissue(before: Array, after: Array, usable: BoolArray) -> BoolArray:
+    """Tissue of the scan after, as the regions of a CT: by its noise (20 % of the brightest) air of the scan before is
+    tissue, and its mean falls by 3 to 12 % when that goes."""
+    if not before.size:
+        return usable
+    was, left = (tissue_mask(one, ~usable, dark=True) for one in (before, after))
+    return np.where(_moved(_smooth(before, usable), _smooth(after, usable), was), was, left) & usable
 
 
 def _thirds(smooth: Array, tissue: BoolArray, levels: Array) -> Labels:

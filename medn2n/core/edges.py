@@ -95,14 +95,19 @@ def blur_pixels(
 
 
 def _blur(taken: Array, old: Array, lead: Array, keep: BoolArray, patch: npt.NDArray[np.intp]) -> tuple[float, float]:
-    """Its variance, and the standard error of that. taken, patch: (V,) at the edges `keep`."""
+    """Its variance, and the standard error of that, infinite where patches are too few to tell; NaN where what was
+    before has no edge there. taken, patch: (V,) at the edges `keep`."""
     instrument = -0.5 * _laplacian(lead, GUIDE_PIXELS)[keep]
     first = -0.5 * _laplacian(old, GUIDE_PIXELS)[keep]
     second = _bilaplacian(old, GUIDE_PIXELS)[keep] / 8
     square = 0.0
     went, once, twice = (float(np.sum(one * instrument)) for one in (taken, first, second))
     for _ in range(STEPS):  # taken = s²·first − (s²)²·second
+        if once == square * twice:
+            return float("nan"), float("inf")
         square = went / (once - square * twice)
+    if patch.max() + 1 < FEWEST_PATCHES or once == 2 * square * twice:
+        return square, float("inf")
     left = (taken - square * first + square**2 * second) * instrument
     return square, float(np.sqrt(_patch_square(left[None], patch)[0, 0])) / abs(once - 2 * square * twice)
 

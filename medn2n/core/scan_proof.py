@@ -27,7 +27,7 @@ from medn2n.core.edges import PATCH_PIXELS, EdgeBlur, blur_pixels
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import block_side, cut_blocks, flat_regions
 from medn2n.core.noise_power import NoisePower, power_of_one
-from medn2n.core.odd_slices import odd_edges
+from medn2n.core.odd_slices import LEAST_SLOPE, odd_edges
 from medn2n.core.spot_filters import measured
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, likeness, structure_removed
@@ -74,7 +74,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
     first, second, padding = _slice_by_slice(before.voxels), _slice_by_slice(after.voxels), before.padding
-    padding = _with_mask(first, padding) if modality == "CT" else padding
+    padding = _with_gaps(first, _with_mask(first, padding) if modality == "CT" else padding)
     some = spread_slices(first.shape)
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
     gaps = None if padding is None else padding[..., some]
@@ -90,14 +90,15 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         odd = pool.submit(_odd_edges, first, second, modality, padding, unseen)
         flat = flat_regions(old, gaps, tissue=tissue)
         side = block_side(old, gaps)
+        whole = edge.result()
         return ScanProof(
             modality=modality,
             figures=single_scan_figures(before, after, flat=flat, body=body),
             power_before=_power(old, flat, spacing, side),
             power_after=_power(new, flat, spacing, side),
             regions=measure(first, second, padding),
-            edge=edge.result(),
-            odd_edges=odd.result(),
+            edge=whole,
+            odd_edges=tuple((k, one) for k, one in odd.result() if whole is None or _is_edge(one, whole)),
             structure=structure.result(),
             invented_noise=_invented_noise(old, new, flat, side, unseen),
             slices=(len(some), first.shape[2]),
@@ -124,6 +125,14 @@ def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDAr
     return masked if padding is None else masked | padding
 
 
+def _with_gaps(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+    """Where there is no number there is no tissue either: taken as zero, it would be water."""
+    if measured(voxels) is voxels:
+        return padding
+    gaps = ~np.isfinite(voxels)
+    return gaps if padding is None else gaps | padding
+
+
 def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], side: int) -> NoisePower | None:
     """side: of the blocks that `flat` is made of."""
     try:
@@ -138,6 +147,11 @@ def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: floa
     box = _around(inside)
     edge = blur_pixels(measured(before[box]), measured(after[box]), where=inside[box])
     return edge if edge.contrast > unseen and np.isfinite(edge.square) else None
+
+
+def _is_edge(odd: EdgeBlur, whole: EdgeBlur) -> bool:
+    """What is steepest in a slice of air is noise."""
+    return odd.contrast >= LEAST_SLOPE * whole.contrast
 
 
 def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -156,7 +170,7 @@ def _odd_edges(
 ) -> tuple[tuple[int, EdgeBlur], ...]:
     """As of ScanProof."""
     found = []
-    for k in odd_edges(before, after):
+    for k in odd_edges(before, after, padding):
         old, new = before[..., k : k + 1], after[..., k : k + 1]
         edge = _edge(old, new, body_mask(old, modality, None if padding is None else padding[..., k : k + 1]), unseen)
         if edge is not None:

@@ -94,8 +94,10 @@ def structure_removed(
     tissue = _tissue(first, smooth, modality, gaps)
     if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
         second = np.where(_with_holes(tissue), second, first)
+    left = _smooth(second)  # what was taken out may have been no tissue, and what came none
     flat = _flat_tissue(smooth, tissue, pixel, modality, gaps)
-    lung = _lung((smooth, _smooth(second)), pixel, gaps) if modality == "CT" else np.zeros_like(flat)
+    flat |= _flat_tissue(left, _tissue(second, left, modality, gaps), pixel, modality, gaps)
+    lung = _lung((smooth, left), pixel, gaps) if modality == "CT" else np.zeros_like(flat)
     fields = [field for field in (flat, lung) if np.count_nonzero(field) >= FEWEST_VOXELS]
     if not fields:
         return None
@@ -203,6 +205,8 @@ def _tissue(before: Array, smooth: Array, modality: str, padding: Mask | None) -
 def _with_holes(tissue: Mask) -> Mask:
     """(K,I,J): tissue and what it encloses in a slice, to COARSE pixels (a dark lesion is no air)."""
     rows, columns = (length // COARSE for length in tissue.shape[1:])
+    if not rows * columns:
+        return tissue
     cut = tissue[:, : COARSE * rows, : COARSE * columns].reshape(-1, rows, COARSE, columns, COARSE)
     filled = np.stack([ndimage.binary_fill_holes(one) for one in np.asarray(cut.all(axis=(2, 4)))])
     whole = tissue.copy()
