@@ -77,26 +77,23 @@ class Structure:
 
 
 def structure_removed(
-    before: Array,
-    after: Array,
-    *,
-    spacing_mm: tuple[float, ...],
-    modality: str,
-    padding: Mask | None = None,
+    before: Array, after: Array, *, spacing_mm: tuple[float, ...], modality: str, padding: Mask | None = None,
     unseen: float = 0.0,
-) -> Structure | None:
+) -> Structure | None:  # fmt: skip
     """Of before − after, both (I,J,K) in one unit; None where there is too little flat tissue, and lung. unseen: the
     least spread that a spot is measured in, as the contrast of its disc, and that counts as detail; in that unit."""
     pixel = float(max(spacing_mm[:2]))
     first, second = _slices_first(before), np.clip(_slices_first(after), -LARGEST, LARGEST)
     gaps = None if padding is None else _slices_first(padding)
-    smooth = _smooth(first)
-    tissue = _tissue(first, smooth, modality, gaps)
+    smooth, left = _smooth(first), _smooth(second)
+    tissues = [_tissue(one, even, modality, gaps) for one, even in ((first, smooth), (second, left))]
     if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
-        second = np.where(_with_holes(tissue), second, first)
-    left = _smooth(second)  # what was taken out may have been no tissue, and what came none
-    flat = _flat_tissue(smooth, tissue, pixel, modality, gaps)
-    flat |= _flat_tissue(left, _tissue(second, left, modality, gaps), pixel, modality, gaps)
+        came = tissues[1] & ~tissues[0].any(axis=(1, 2), keepdims=True)
+        kept = _with_holes(tissues[0] | came)
+        second, tissues[1] = np.where(kept, second, first), tissues[1] & kept
+    # Of both: what was taken out may have been no tissue before, and what came may be none after.
+    flat = _flat_tissue(smooth, tissues[0], pixel, modality, gaps)
+    flat |= _flat_tissue(left, tissues[1], pixel, modality, gaps)
     lung = _lung((smooth, left), pixel, gaps) if modality == "CT" else np.zeros_like(flat)
     fields = [field for field in (flat, lung) if np.count_nonzero(field) >= FEWEST_VOXELS]
     if not fields:

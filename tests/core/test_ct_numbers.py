@@ -157,3 +157,15 @@ def test_a_third_that_is_bright_by_its_noise_has_not_moved(snr: float, contrast:
         for one in found:
             assert one.shift / one.before == pytest.approx(wanted, abs=0.01), one.region
             assert one.share == pytest.approx(1 + wanted, abs=0.01)
+
+
+def test_the_truth_of_a_noisy_mr_scan_keeps_its_signal() -> None:
+    """Of the noisy scan, air is tissue by its noise, and falls when that goes."""
+    i, j = np.mgrid[:160, :150]
+    head = np.where(np.hypot(i - 80, j - 75) < 60, 60.0 + 40 * (np.hypot(i - 80, j - 75) < 30), 5.0)[..., None]
+    rng = np.random.default_rng(2)
+    noisy = (head + rng.normal(0, 25, (160, 150, 6))).astype(np.float32)
+    found = mr_signal(noisy, np.broadcast_to(head, noisy.shape).astype(np.float32))
+    assert all(abs(one.share - 1) < 0.02 for one in found if one.region != "background")
+    moved = mr_signal(noisy, np.broadcast_to(np.where(head > 50, 0.9 * head, head), noisy.shape).astype(np.float32))
+    assert any(one.share < 0.93 for one in moved if one.region != "background")

@@ -118,3 +118,66 @@ def test_slices_without_edges_or_numbers_are_left_out(ct: Pair) -> None:
     moved = _with(faithful, 5, lambda image: image + 50)
     assert 5 in odd_means(before, moved, None, np.arange(9), [(0.0, 100.0)])
     assert 5 not in odd_means(before, moved, padding, np.arange(9), [(0.0, 100.0)])
+
+
+def test_where_most_slices_changed_the_others_are_not_the_odd_ones(ct: Pair) -> None:
+    before, faithful = ct
+    for share in (0.4, 0.6):
+        count = round(share * SHAPE[2])
+        assert odd_edges(before, _blurred(faithful, count)).min() < count
+
+
+def _blurred(after: np.ndarray, count: int) -> np.ndarray:
+    changed = after.copy()
+    changed[..., :count] = ndimage.gaussian_filter(after[..., :count], (1, 1, 0))
+    return changed
+
+
+@pytest.mark.parametrize(("modality", "air", "unit"), [("ct", -1000.0, 12.0), ("mr", 20.0, 8.0)])
+def test_slices_of_air_are_not_the_odd_ones(
+    request: pytest.FixtureRequest, modality: str, air: float, unit: float
+) -> None:
+    before, faithful = (one.copy() for one in request.getfixturevalue(modality))
+    noise = np.random.default_rng(3).normal(0, unit, (*SHAPE[:2], 4))
+    before[..., :4] = air + noise
+    faithful[..., :4] = air + ndimage.gaussian_filter(noise, (1, 1, 0))
+    assert odd_edges(before, faithful).min() > 3
+    assert not [gate.words for gate in judged(before, faithful, modality.upper()).values() if gate.passed is False]
+    blurred = _with(faithful, 30, lambda image: ndimage.gaussian_filter(image, 0.7))
+    assert "in slice 30 " in judged(before, blurred, modality.upper())["sharpness"].words
+
+
+def test_an_empty_slice_is_borne_and_a_body_in_it_found(mr: Pair) -> None:
+    before, faithful = (one.copy() for one in mr)
+    shown = faithful[..., 1].copy()
+    before[..., 0] = faithful[..., 0] = 0
+    assert not [gate.words for gate in judged(before, faithful, "MR").values() if gate.passed is False]
+    dust = _with(faithful, 0, lambda image: image + 1e-3 * (np.hypot(*(np.mgrid[: SHAPE[0], : SHAPE[1]] - 70)) < 2))
+    assert not [gate.words for gate in judged(before, dust, "MR").values() if gate.passed is False]
+    assert judged(before, _with(faithful, 0, lambda _: shown), "MR")["spots"].passed is False
+
+
+def test_the_rim_of_padding_hides_no_slice(ct: Pair) -> None:
+    before, faithful = (one.copy() for one in ct)
+    outside = np.hypot(*(np.mgrid[: SHAPE[0], : SHAPE[1]] - 77)) > 77
+    before[outside] = faithful[outside] = -3024
+    padding = np.broadcast_to(outside[..., None], SHAPE)
+    blurred = _with(faithful, UNSAMPLED, lambda image: np.where(outside, image, ndimage.gaussian_filter(image, 1)))
+    assert UNSAMPLED in odd_edges(before, blurred, padding)
+    for missing in (-3024.0, np.nan):
+        before = np.where(outside[..., None], np.float32(missing), before)
+        scan, copy = (
+            Volume(
+                voxels=one, affine=np.diag([0.8, 0.8, 1, 1]), unit="HU", modality="CT",
+                padding=None if np.isnan(missing) else np.array(padding),
+            )
+            for one in (before, faithful)
+        )  # fmt: skip
+        assert not [gate.words for gate in gates(scan_proof(scan, copy), Limits()) if gate.passed is False]
+
+
+@pytest.mark.parametrize("shape", [(3, 200, 9), (64, 1, 5), (1, 1, 1), (2, 64, 3)])
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_images_of_few_pixels_are_borne(shape: tuple[int, ...], modality: str) -> None:
+    scan = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
+    assert not [gate.words for gate in judged(scan, scan, modality).values() if gate.passed is False]

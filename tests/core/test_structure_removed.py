@@ -178,3 +178,18 @@ def test_noise_that_grows_from_slice_to_slice_is_no_structure() -> None:
     found = structure_removed(before, after, spacing_mm=SPACING, modality="CT")
     assert found is not None
     assert found.weakened is None
+
+
+@pytest.mark.parametrize(("modality", "contrast"), [("CT", 300.0), ("CT", -300.0), ("MR", -50.0)])
+def test_what_was_no_tissue_itself_is_missed_too(modality: str, contrast: float) -> None:
+    """A calcification, or a dark lesion of MR: by its own number it lies outside the tissue that is looked at."""
+    i, j = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    body = np.where(np.hypot(i - 100, j - 90) < 80, 60.0, -1000.0 if modality == "CT" else 0.0)[..., None]
+    lesion = contrast * (np.hypot(i - 100, j - 60) < 4)[..., None]
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 9, SHAPE), (0.7, 0.7, 0))
+    before, after = ((one + noise * left).astype(np.float32) for one, left in ((body + lesion, 1.0), (body, 0.3)))
+    for scan, copy, sign in ((before, after, 1), (after, before, -1)):
+        found = structure_removed(scan, copy, spacing_mm=SPACING, modality=modality)
+        assert found is not None
+        assert found.spot.strength * sign * np.sign(contrast) > 8
+        assert np.hypot(found.spot.place[0] - 100, found.spot.place[1] - 60) < 5
