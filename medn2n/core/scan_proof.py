@@ -6,8 +6,8 @@ Four questions that a physicist would ask; `core.gates` holds the answers agains
     structure did anything go, or come, that is no noise?     core.structure_removed
     noise     is there less of it, and of what grain?         core.noise, core.noise_power
 
-Noise, numbers and edges are measured in evenly spread slices of a large scan (`core.spread_slices`); structure is
-sought in every slice.
+Noise, numbers and edges are measured in evenly spread slices of a large scan (`core.spread_slices`), numbers and edges
+also in those that seem most odd (`core.odd_slices`); structure is sought in every slice.
 """
 
 from __future__ import annotations
