@@ -50,11 +50,11 @@ def _or_part(whole: Gate, part: Gate | None) -> Gate:
 
 
 def _or_slice(whole: Gate, odd: Sequence[Gate]) -> Gate:
-    """The gate of the slice that is most surely beyond the limit, where one is; else the whole says that none is."""
+    """The gate of the part that is most surely beyond the limit, where one is; else the whole says that none is."""
     found = _or_part(whole, max(odd, key=lambda gate: gate.excess, default=None))
     if found is not whole or not whole.passed or not odd:
         return found
-    return replace(whole, words=f"{whole.words[:-1]}, and no slice is surely beyond that.")
+    return replace(whole, words=f"{whole.words[:-1]}, and no slice or quarter is surely beyond that.")
 
 
 def _nearness(judged: tuple[float, float, float, RegionNumbers]) -> tuple[bool, bool, float]:
@@ -115,7 +115,7 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 
 
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
-    odd = [_blur_gate(edge, f" in slice {k}", limits.blur) for k, edge in proof.odd_edges]
+    odd = [_blur_gate(edge, f" in {name}", limits.blur) for name, edge in proof.odd_edges]
     if proof.edge is None:
         whole = unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
     else:
@@ -147,7 +147,7 @@ def _where(proof: ScanProof) -> str:
 
 def _position(proof: ScanProof, limits: Limits) -> Gate:
     odd = [
-        _move_gate(edge, f" in slice {k}", limits.moved) for k, edge in proof.odd_edges if isfinite(edge.moved_error)
+        _move_gate(edge, f" in {name}", limits.moved) for name, edge in proof.odd_edges if isfinite(edge.moved_error)
     ]
     if proof.edge is None:
         whole = unmeasured("position", "pixel", "No edge was found to compare positions at.", "no edge")

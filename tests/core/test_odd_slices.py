@@ -95,7 +95,7 @@ def test_a_faithful_copy_passes_in_every_slice(request: pytest.FixtureRequest, m
     found = judged(before, faithful, modality.upper())
     assert not [gate.words for gate in found.values() if gate.passed is False]
     for name in ("sharpness", "position"):
-        assert found[name].words.endswith("is allowed, and no slice is surely beyond that.")
+        assert found[name].words.endswith("is allowed, and no slice or quarter is surely beyond that.")
 
 
 def test_what_the_whole_scan_does_is_told_of_the_whole(ct: Pair) -> None:
@@ -181,3 +181,18 @@ def test_the_rim_of_padding_hides_no_slice(ct: Pair) -> None:
 def test_images_of_few_pixels_are_borne(shape: tuple[int, ...], modality: str) -> None:
     scan = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
     assert not [gate.words for gate in judged(scan, scan, modality).values() if gate.passed is False]
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_a_quarter_that_was_blurred_or_moved_is_named(request: pytest.FixtureRequest, modality: str) -> None:
+    before, faithful = request.getfixturevalue(modality)
+    for change, gate in ((lambda x: ndimage.gaussian_filter(x, (1, 1, 0)), "sharpness"), (_rolled, "position")):
+        copy = faithful.copy()
+        copy[80:, 75:] = change(faithful)[80:, 75:]
+        found = judged(before, copy, modality.upper())[gate]
+        assert found.passed is False
+        assert "in the quarter of the body from (" in found.words
+
+
+def _rolled(voxels: np.ndarray) -> np.ndarray:
+    return np.roll(voxels, 1, axis=0)
