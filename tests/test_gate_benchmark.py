@@ -82,7 +82,7 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     blurred = next(one for one in result.cases if (one.fault, one.size) == ("blur", 1.0))
     itself = next(one for one in result.cases if one.fault == "identity")
     assert blurred.failed
-    assert next(one for one in result.cases if (one.fault, one.size) == ("blur of a slice", 1.0)).failed
+    assert all(one.failed for one in result.cases if one.fault == "blur of a slice")
     assert not itself.failed
     dulled = next(one for one in result.cases if (one.fault, one.size) == ("over-smoothed", 4.0))
     assert itself.excess["lesions"] == pytest.approx(0.5)  # of the limit: a lesion is left as it is

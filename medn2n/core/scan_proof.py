@@ -40,7 +40,8 @@ MASKED_SHARE = 0.05  # of exact zeros, from which a mask is looked for
 UNSEEN_HU = 0.25  # of noise, and of a slope from pixel to pixel; an eighth of the faintest disc that counts
 UNSEEN_SHARE = 0.0005  # the same of the mean of what is no CT
 QUARTERS = 4  # of the body in plane, whose edges are measured by themselves too
-STEEPER = 1.5  # than noise, from pixel to pixel; below,
+STEEPER = 1.5  # than noise, from pixel to pixel; below, and below
+AS_STEEP = 0.6  # as the edges of the whole scan; where both hold,
 SEEMING = 0.4  # pixel², faithful copies seem softer by as much
 RIM = 3  # pixels inside the skin, where the table and the air do not count
 
@@ -160,13 +161,16 @@ def _odd_of(
     whole: EdgeBlur | None, found: Sequence[tuple[str, EdgeBlur]], noise: float, slices: int
 ) -> tuple[tuple[str, EdgeBlur], ...]:
     """With errors as of the most odd of so many. What is steepest in a slice of air is noise, and left out; edges that
-    are hardly steeper than noise seem softer than they are (`blur_pixels`), and their error allows for that."""
-    least = 0.0 if whole is None else LEAST_SLOPE * whole.contrast
-    odd = [(name, edge.of(slices + QUARTERS)) for name, edge in found if edge.contrast >= least]
-    return tuple(
-        (name, edge if edge.contrast >= STEEPER * noise else replace(edge, error=edge.error + SEEMING / 2))
-        for name, edge in odd
-    )
+    are hardly steeper than noise seem softer than they are (`blur_pixels`), and their error allows for that, unless
+    those of the whole scan are as weak: then its own figure tells how much softer they seem."""
+    typical = 0.0 if whole is None else whole.contrast
+    odd = []
+    for name, edge in found:
+        if edge.contrast >= LEAST_SLOPE * typical:
+            weak = edge.contrast < min(STEEPER * noise, AS_STEEP * typical)
+            one = edge.of(slices + QUARTERS)
+            odd.append((name, replace(one, error=one.error + SEEMING / 2) if weak else one))
+    return tuple(odd)
 
 
 def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
