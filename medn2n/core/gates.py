@@ -115,9 +115,11 @@ def _limit(region: RegionNumbers, limits: Limits, *, ct: bool) -> float | None:
 
 
 def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
-    odd = [_blur_gate(edge, f" in {name}", limits.blur) for name, edge in proof.odd_edges]
+    odd = [_blur_gate(edge, f" in {name}", limits.blur) for name, edge in proof.odd_edges if isfinite(edge.error)]
     if proof.edge is None:
         whole = unmeasured("sharpness", "pixel²", "No edge was found to compare sharpness at.", "no edge")
+    elif not isfinite(proof.edge.error):
+        whole = unmeasured("sharpness", "pixel²", "Too few edges were found to compare sharpness at.", "too few edges")
     else:
         whole = _blur_gate(proof.edge, _where(proof), limits.blur)
     return _or_slice(whole, odd)

@@ -176,6 +176,13 @@ def test_the_rim_of_padding_hides_no_slice(ct: Pair) -> None:
         assert not [gate.words for gate in gates(scan_proof(scan, copy), Limits()) if gate.passed is False]
 
 
+def test_edges_in_too_few_places_are_told_as_such(mr: Pair) -> None:
+    scan, copy = (one[92:116, 63:87, :1] for one in mr)
+    found = judged(scan, copy, "MR")
+    assert (found["sharpness"].passed, found["sharpness"].why) == (None, "too few edges")
+    assert "inf" not in found["sharpness"].words
+
+
 @pytest.mark.parametrize("shape", [(3, 200, 9), (64, 1, 5), (1, 1, 1), (2, 64, 3)])
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_images_of_few_pixels_are_borne(shape: tuple[int, ...], modality: str) -> None:
