@@ -187,13 +187,14 @@ def benchmark_error(
 def benchmark_gates(
     scans: Annotated[Path, typer.Argument(help="Scans that the faults are built on.")],
     modality: ModalityOption = None,
+    slices: Annotated[int, typer.Option(help="Of each series, from its middle.", min=1)] = 4,
     seed: Seed = 0,
 ) -> None:
     """What the limits of one denoised scan catch of faults in a known size, and what they fail wrongly."""
     from medn2n.benchmark_tables import gate_benchmark_table
     from medn2n.gate_benchmark import benchmark_gates as measure
 
-    print(gate_benchmark_table(measure(scans, modality=modality or "", seed=seed)))
+    print(gate_benchmark_table(measure(scans, modality=modality or "", slices=slices, seed=seed)))
 
 
 @benchmark_app.command("samples")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from medn2n.core.gate_faults import ONE_SLICE, SIZES, FaultName, faulty_scan
+from medn2n.core.gate_faults import OF_A_COPY, SIZES, FaultName, faulty_scan
 from medn2n.core.gates import gates
 from medn2n.core.limits import GATES, TRIAL_GATES, Limits
 from medn2n.core.quality import Method, quality, trials
@@ -86,8 +86,8 @@ class GateBenchmark:
     seed: int
 
 
-def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> GateBenchmark:
-    """Every fault in every size on the middle slices of each series below `scans`."""
+def benchmark_gates(scans: Path, *, modality: str = "", slices: int = SLICES, seed: int = 0) -> GateBenchmark:
+    """Every fault in every size on at most so many middle slices of each series below `scans`."""
     cases: list[GateCase] = []
     scopes: list[ScopeCase] = []
     denoisers: dict[str, Denoiser] = {}
@@ -98,7 +98,7 @@ def benchmark_gates(scans: Path, *, modality: str = "", seed: int = 0) -> GateBe
             continue
         if not volume.modality or min(volume.voxels.shape[:2]) < 48:
             continue
-        middle = volume.frame(0).middle_slices(SLICES)
+        middle = volume.frame(0).middle_slices(slices)
         name = middle.modality.lower()
         denoisers.setdefault(name, Denoiser.load(name))
         scan, generator = keyed_id(series.id, "s"), np.random.default_rng((seed, number))
@@ -118,7 +118,7 @@ def _cases(before: Volume, denoiser: Denoiser, scan: str, generator: np.random.G
             continue
         proof = scan_proof(built.before, built.after)
         found = gates(proof, Limits())
-        if not fault.startswith("lesion") and fault not in ONE_SLICE:  # those are faults of a copy, not of a method
+        if fault not in OF_A_COPY:
             method = _method(answer, fault, size, generator)
             found += quality([before], built.after, method, proof, asked=asked, limits=Limits(), repeats=False).gates
         excess = dict.fromkeys(TRIAL_GATES, float("nan")) | {gate.name: gate.excess for gate in found}

@@ -83,6 +83,9 @@ def test_every_fault_is_built_on_a_scan_and_counted(tmp_path: Path) -> None:
     itself = next(one for one in result.cases if one.fault == "identity")
     assert blurred.failed
     assert all(one.failed for one in result.cases if one.fault == "blur of a slice")
+    assert all(one.failed for one in result.cases if one.fault == "quarter displaced")
+    crops = {one.size: one.failed for one in result.cases if one.fault == "a crop of it"}
+    assert crops == {96: False, 128: False}  # of 160 pixels
     assert not itself.failed
     dulled = next(one for one in result.cases if (one.fault, one.size) == ("over-smoothed", 4.0))
     assert itself.excess["lesions"] == pytest.approx(0.5)  # of the limit: a lesion is left as it is

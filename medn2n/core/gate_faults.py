@@ -21,12 +21,12 @@ from medn2n.core.volume import FloatArray, Volume
 FaultName = Literal[
     "none", "part strength", "identity", "blur", "displaced", "shift", "shift of half", "lesion removed",
     "lesion added", "over-smoothed", "hallucinated", "other noise", "blur of a slice", "slice displaced",
-    "shift of a slice",
+    "shift of a slice", "quarter blurred", "quarter displaced", "a crop of it",
 ]  # fmt: skip
 LESION_MM = 8.0
-# Of each fault (the first three are none): blur and displacement in pixels; shift and lesions in HU or per cent;
-# strength of total variation in multiples of the noise; hallucinated detail as a share of what another place shows;
-# other noise as a share of the noise that was taken away.
+# Of each fault (the first three are none, nor is a crop, in pixels a side): blur and displacement in pixels; shift and
+# lesions in HU or per cent; strength of total variation in multiples of the noise; hallucinated detail as a share of
+# what another place shows; other noise as a share of the noise that was taken away.
 SIZES: dict[FaultName, tuple[float, ...]] = {
     "none": (0.0,),
     "part strength": (0.3, 0.5, 0.7),
@@ -43,10 +43,15 @@ SIZES: dict[FaultName, tuple[float, ...]] = {
     "blur of a slice": (0.5, 1.0),
     "slice displaced": (0.25, 0.5),
     "shift of a slice": (2.0, 4.0),
+    "quarter blurred": (0.5, 1.0),
+    "quarter displaced": (0.5, 1.0),
+    "a crop of it": (96.0, 128.0, 192.0),
 }
 ONE_SLICE: dict[FaultName, FaultName] = {
     "blur of a slice": "blur", "slice displaced": "displaced", "shift of a slice": "shift",
 }  # fmt: skip
+ONE_QUARTER: dict[FaultName, FaultName] = {"quarter blurred": "blur", "quarter displaced": "displaced"}
+OF_A_COPY = {*ONE_SLICE, *ONE_QUARTER, "lesion removed", "lesion added", "a crop of it"}  # and not of a method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +65,7 @@ class FaultyScan:
 def faulty_scan(
     before: Volume, faithful: Volume, fault: FaultName, size: float, generator: np.random.Generator
 ) -> FaultyScan | None:
-    """The scan with one fault; None where there is no room for the lesion."""
+    """The scan with one fault; None where there is no room for the lesion, or the scan is no larger than the crop."""
     if fault == "none":
         return FaultyScan(before=before, after=faithful)
     if fault == "part strength":
@@ -70,11 +75,37 @@ def faulty_scan(
         return FaultyScan(before=before, after=before)
     if fault.startswith("lesion"):
         return _with_lesion(before, faithful, fault, size, generator)
-    changed = _changed(before, faithful, ONE_SLICE.get(fault, fault), size)
+    if fault == "a crop of it":
+        return _cropped(before, faithful, int(size), generator)
+    changed = _changed(before, faithful, (ONE_SLICE | ONE_QUARTER).get(fault, fault), size)
     if fault in ONE_SLICE:
         others = np.arange(changed.shape[2]) != generator.integers(changed.shape[2])
         changed = np.where(others, faithful.voxels, changed)
+    if fault in ONE_QUARTER:
+        changed = np.where(_a_quarter(_shape(changed), generator), changed, faithful.voxels)
     return FaultyScan(before=before, after=faithful.with_voxels(changed))
+
+
+def _a_quarter(shape: tuple[int, int, int], generator: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Of the image, in all slices."""
+    inside = np.zeros(shape, bool)
+    rows, columns = ((slice(length // 2), slice(length // 2, None))[generator.integers(2)] for length in shape[:2])
+    inside[rows, columns] = True
+    return inside
+
+
+def _cropped(before: Volume, faithful: Volume, side: int, generator: np.random.Generator) -> FaultyScan | None:
+    """Both, about a voxel of tissue."""
+    tissue = np.argwhere(tissue_mask(before.voxels, before.padding, dark=True))
+    shape = before.voxels.shape
+    if side >= min(shape[:2]) or not len(tissue):
+        return None
+    middle = tissue[generator.integers(len(tissue))]
+    rows, columns = (
+        slice(start, start + side) for start in np.clip(middle[:2] - side // 2, 0, np.array(shape[:2]) - side).tolist()
+    )
+    box = (rows, columns, slice(None))
+    return FaultyScan(before=before.part(box), after=faithful.part(box))
 
 
 def _changed(before: Volume, faithful: Volume, fault: FaultName, size: float) -> FloatArray:

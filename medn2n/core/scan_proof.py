@@ -27,7 +27,14 @@ from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
 from medn2n.core.edges import PATCH_PIXELS, EdgeBlur, blur_pixels
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
-from medn2n.core.noise import block_side, cut_blocks, flat_regions
+from medn2n.core.noise import (
+    block_side,
+    cut_blocks,
+    flat_by_neighbours,
+    flat_regions,
+    measured_voxels,
+    quiet_share,
+)
 from medn2n.core.noise_power import NoisePower, power_of_one
 from medn2n.core.odd_slices import LEAST_SLOPE, odd_edges
 from medn2n.core.spot_filters import measured
@@ -36,13 +43,14 @@ from medn2n.core.structure_removed import Structure, likeness, structure_removed
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
+Part = tuple[str, EdgeBlur]  # its name for people
 MASKED_SHARE = 0.05  # of exact zeros, from which a mask is looked for
 UNSEEN_HU = 0.25  # of noise, and of a slope from pixel to pixel; an eighth of the faintest disc that counts
 UNSEEN_SHARE = 0.0005  # the same of the mean of what is no CT
 QUARTERS = 4  # of the body in plane, whose edges are measured by themselves too
-STEEPER = 1.5  # than noise, from pixel to pixel; below, and below
-AS_STEEP = 0.6  # as the edges of the whole scan; where both hold,
-SEEMING = 0.4  # pixel², faithful copies seem softer by as much
+AS_STEEP = 0.9  # times the noise, from pixel to pixel, edges of a slice or quarter are
+STEEPER = 2.0  # times the noise, edges of a whole CT and its quarters are; below,
+SEEMING = 0.4  # pixel², faithful copies seem softer by up to as much
 RIM = 3  # pixels inside the skin, where the table and the air do not count
 
 
@@ -62,7 +70,7 @@ class ScanProof:
     power_after: NoisePower | None = None
     regions: tuple[RegionNumbers, ...] = ()
     edge: EdgeBlur | None = None
-    odd_edges: tuple[tuple[str, EdgeBlur], ...] = ()
+    odd_edges: tuple[Part, ...] = ()
     structure: Structure | None = None
     invented_noise: float | None = None
     slices: tuple[int, int] = (0, 0)
@@ -99,6 +107,8 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         flat = flat_regions(old, gaps, tissue=tissue)
         side = block_side(old, gaps)
         figures, whole = single_scan_figures(before, after, flat=flat, body=body), edge.result()
+        noise = figures.noise_before
+        whole = None if whole is None else _allowing(whole, noise, modality)
         return ScanProof(
             modality=modality,
             figures=figures,
@@ -106,23 +116,27 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             power_after=_power(new, flat, spacing, side),
             regions=measure(first, second, padding),
             edge=whole,
-            odd_edges=_odd_of(whole, [*odd.result(), *quarters.result()], figures.noise_before, first.shape[2]),
+            odd_edges=_odd_of(whole, odd.result(), quarters.result(), noise, count=first.shape[2], modality=modality),
             structure=structure.result(),
-            invented_noise=_invented_noise(old, new, flat, side, unseen),
+            invented_noise=_invented_noise(old, new, tissue & measured_voxels(old, gaps), side, unseen),
             slices=(len(some), first.shape[2]),
         )
 
 
-def _invented_noise(before: Array, after: Array, flat: Array, side: int, unseen: float) -> float | None:
-    """What `structure_removed` asks of the structure of tissue, asked of its noise: there the edges of fat and muscle
-    would hide it."""
-    removed, shown = (cut_blocks(one, flat, side=side).residual for one in (before - after, after))
-    if len(removed) < 2:
+def _invented_noise(
+    before: Array, after: Array, where: npt.NDArray[np.bool_], side: int, unseen: float
+) -> float | None:
+    """What `structure_removed` asks of the structure of tissue, asked of the noise of its flattest blocks: elsewhere
+    the edges of fat and muscle would hide it."""
+    taken, shown = (cut_blocks(one, where, side=side) for one in (before - after, after))
+    flat = flat_by_neighbours(cut_blocks(before, where, side=side), quiet_share(before), before.shape)
+    if len(flat) < 2:
         return None
-    each = (removed * shown).sum(axis=1, dtype=np.float64)
-    power = float(np.linalg.norm(removed) * np.linalg.norm(shown))
+    removed, found = taken.residual[flat], shown.residual[flat]
+    each = (removed * found).sum(axis=1, dtype=np.float64)
+    power = float(np.linalg.norm(removed) * np.linalg.norm(found))
     error = np.sqrt(len(each)) * each.std(ddof=1) / power if power > 0 else 0.0
-    return min(0.0, likeness(removed, shown, unseen) + 2 * float(error))
+    return min(0.0, likeness(removed, found, unseen) + 2 * float(error))
 
 
 def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
@@ -158,19 +172,23 @@ def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: floa
 
 
 def _odd_of(
-    whole: EdgeBlur | None, found: Sequence[tuple[str, EdgeBlur]], noise: float, slices: int
-) -> tuple[tuple[str, EdgeBlur], ...]:
-    """With errors as of the most odd of so many. What is steepest in a slice of air is noise, and left out; edges that
-    are hardly steeper than noise seem softer than they are (`blur_pixels`), and their error allows for that, unless
-    those of the whole scan are as weak: then its own figure tells how much softer they seem."""
-    typical = 0.0 if whole is None else whole.contrast
-    odd = []
-    for name, edge in found:
-        if edge.contrast >= LEAST_SLOPE * typical:
-            weak = edge.contrast < min(STEEPER * noise, AS_STEEP * typical)
-            one = edge.of(slices + QUARTERS)
-            odd.append((name, replace(one, error=one.error + SEEMING / 2) if weak else one))
-    return tuple(odd)
+    whole: EdgeBlur | None, slices: Sequence[Part], quarters: Sequence[Part], noise: float, *, count: int, modality: str
+) -> tuple[Part, ...]:
+    """Of `count` slices and the quarters, with errors as of the most odd of so many. What is no steeper than noise, as
+    in a slice of air, is no edge, and left out. noise: of the scan, as a slope from pixel to pixel."""
+    least = max(AS_STEEP * noise, LEAST_SLOPE * (0.0 if whole is None else whole.contrast))
+    odd, apart = (
+        [(name, edge.of(count + QUARTERS)) for name, edge in parts if edge.contrast >= least]
+        for parts in (slices, quarters)
+    )
+    return *odd, *((name, _allowing(edge, noise, modality)) for name, edge in apart)
+
+
+def _allowing(edge: EdgeBlur, noise: float, modality: str) -> EdgeBlur:
+    """Edges of a CT that are hardly steeper than its noise seem softer than they are (`blur_pixels`); their error
+    allows for that. Those of MR were not found to: its noise is told too high by what is as fine as its pixels."""
+    weak = modality == "CT" and edge.contrast < STEEPER * noise
+    return replace(edge, error=edge.error + SEEMING / 2) if weak else edge
 
 
 def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -186,7 +204,7 @@ def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def _odd_edges(
     before: Array, after: Array, modality: str, padding: npt.NDArray[np.bool_] | None, unseen: float
-) -> list[tuple[str, EdgeBlur]]:
+) -> list[Part]:
     """Slices, as of ScanProof."""
     found = []
     for k in odd_edges(before, after, padding):
@@ -197,7 +215,7 @@ def _odd_edges(
     return found
 
 
-def _quarters(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> list[tuple[str, EdgeBlur]]:
+def _quarters(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> list[Part]:
     """Those of the body's box in plane, in all of these slices."""
     found = []
     halves = (_halves(np.flatnonzero(body.any(axis=(1 - axis, 2)))) for axis in (0, 1))

@@ -98,18 +98,22 @@ class Volume:
         )
 
     def middle_slices(self, most: int) -> Volume:
-        """At most so many neighbouring slices from the middle of the scan, in their place in space; without the link
-        to its files, which hold more."""
+        """At most so many neighbouring slices from the middle of the scan."""
         depth = self.voxels.shape[2]
         start = max(0, (depth - most) // 2)
-        part = slice(start, start + min(most, depth))
+        return self.part((slice(None), slice(None), slice(start, start + min(most, depth))))
+
+    def part(self, box: tuple[slice, slice, slice]) -> Volume:
+        """These rows, columns and slices (steps of 1) in their place in space; without the link to its files, which
+        hold more."""
+        starts = [span.indices(length)[0] for span, length in zip(box, self.voxels.shape, strict=False)]
         affine = np.array(self.affine)
-        affine[:3, 3] += start * affine[:3, 2]
+        affine[:3, 3] += affine[:3, :3] @ starts
         return replace(
             self,
-            voxels=np.ascontiguousarray(self.voxels[:, :, part]),
+            voxels=np.ascontiguousarray(self.voxels[box]),
             affine=affine,
-            padding=None if self.padding is None else np.ascontiguousarray(self.padding[:, :, part]),
-            slice_positions_mm=None if self.slice_positions_mm is None else self.slice_positions_mm[part],
+            padding=None if self.padding is None else np.ascontiguousarray(self.padding[box]),
+            slice_positions_mm=None if self.slice_positions_mm is None else self.slice_positions_mm[box[2]],
             source=None,
         )
