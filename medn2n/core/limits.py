@@ -36,7 +36,7 @@ class Limits:
     moved: float = 0.1
     spot: float = 8.0
     weakened: float = 0.11
-    invented: float = 0.15
+    invented: float = 0.1
     noise_left: float = 1.02
     scope: bool = True
     lesion_contrast: float = LEAST_CONTRAST

@@ -48,7 +48,7 @@ AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measur
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
 BLOCK_MM = 8.0  # in which fine structure and what went of it are compared
 TOGETHER = 0.5  # correlation of two sizes of structure, from block to block, that noise alone does not have
-FAINT = 0.02  # of what was removed; detail of 0.15 of the noise, where the limit lies, is 0.022 of it
+FAINT = 0.02  # of what was removed: detail of a seventh of the noise
 LARGEST = 1e15  # of a copy's values: float32 holds sums of its square
 
 
