@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from medn2n.error_benchmark import ErrorBenchmark
     from medn2n.gate_benchmark import GateBenchmark
     from medn2n.pair_benchmark import Case, PairBenchmark
+    from medn2n.repeat_gate_benchmark import RepeatGateBenchmark
     from medn2n.sample_benchmark import SampleBenchmark
+
+OF_THE_LIMIT = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # multiples of it, at which a ROC is shown
 
 
 def benchmark_table(result: CatalogueBenchmark) -> str:
@@ -224,3 +227,27 @@ def _roc_table(result: GateBenchmark) -> str:
         least = " or ".join(f"{fault} {size:g}" for fault, size in faults)
         rows.append((gate, least, *(f"{100 * false:.0f} / {100 * true:.0f}" for _, false, true in points)))
     return aligned([row for row in rows if len(row) == len(rows[0])], right=range(2, len(rows[0])))
+
+
+def repeat_gate_table(result: RepeatGateBenchmark) -> str:
+    """One line a fault and size: pairs, how many each gate fails, how many either, and the ranges of `share` and of
+    the lower end of `residual_share`; then how many faithful copies, and how many of each fault, lie beyond multiples
+    of the limit of the latter."""
+    from medn2n.core.limits import Limits
+
+    limit = Limits().residual_share
+    rows: list[tuple[str, ...]] = [
+        ("fault", "size", "pairs", "error", "anatomy", "either", "share", "residual_share, lower end")
+    ]
+    beyond = [("residual_share beyond", "size", *(f"{multiple * limit:.3g}" for multiple in OF_THE_LIMIT))]
+    for fault, size in dict.fromkeys((case.fault, case.size) for case in result.cases):
+        found = [case for case in result.cases if (case.fault, case.size) == (fault, size)]
+        counts = (sum(told) for told in zip(*((*case.failed, any(case.failed)) for case in found), strict=True))
+        spans = (f"{min(one):.3f} to {max(one):.3f}" for one in (
+            [case.share for case in found], [case.residual for case in found],
+        ))  # fmt: skip
+        rows.append((fault, f"{size:g}", str(len(found)), *(str(count) for count in counts), *spans))
+        over = (sum(case.residual > multiple * limit for case in found) for multiple in OF_THE_LIMIT)
+        beyond.append((fault, f"{size:g}", *(str(count) for count in over)))
+    tables = (aligned(rows, right=range(1, len(rows[0]))), aligned(beyond, right=range(1, len(beyond[0]))))
+    return "\n\n".join(tables) + f"\nGroups left out as unproven: {result.unproven}. Seed {result.seed}."

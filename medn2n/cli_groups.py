@@ -197,6 +197,18 @@ def benchmark_gates(
     print(gate_benchmark_table(measure(scans, modality=modality or "", slices=slices, seed=seed)))
 
 
+@benchmark_app.command("repeats")
+def benchmark_repeats(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests with repeats, from `medn2n pair`.")],
+    seed: Seed = 0,
+) -> None:
+    """What the limits that two repeats tell catch of faults in a known size, and what they fail wrongly."""
+    from medn2n.benchmark_tables import repeat_gate_table
+    from medn2n.repeat_gate_benchmark import benchmark_repeats as measure
+
+    print(repeat_gate_table(measure(manifests, seed=seed)))
+
+
 @benchmark_app.command("samples")
 def benchmark_samples(
     groups: Annotated[int, typer.Option(help="Pairs of volumes, 25 MB each pair.", min=1)] = 8,

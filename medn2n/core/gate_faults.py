@@ -47,6 +47,18 @@ SIZES: dict[FaultName, tuple[float, ...]] = {
     "quarter displaced": (0.5, 1.0),
     "a crop of it": (96.0, 128.0, 192.0),
 }
+# Of two repeats: each fault on both. Texture: a Gaussian of TEXTURE_MM, in multiples of the noise, the same in both.
+RepeatFault = FaultName | Literal["texture"]
+REPEAT_SIZES: dict[RepeatFault, tuple[float, ...]] = {
+    "none": (0.0,),
+    "part strength": (0.3, 0.5, 0.7),
+    "identity": (0.0,),
+    "texture": (0.25, 0.5, 1.0),
+    "hallucinated": (0.25, 0.5, 1.0),
+    "over-smoothed": (1.0, 2.0, 4.0),
+    "blur": (0.5, 1.0),
+}
+TEXTURE_MM = 1.2
 ONE_SLICE: dict[FaultName, FaultName] = {
     "blur of a slice": "blur", "slice displaced": "displaced", "shift of a slice": "shift",
 }  # fmt: skip
@@ -84,6 +96,13 @@ def faulty_scan(
     if fault in ONE_QUARTER:
         changed = np.where(_a_quarter(_shape(changed), generator), changed, faithful.voxels)
     return FaultyScan(before=before, after=faithful.with_voxels(changed))
+
+
+def with_texture(copy: Volume, strength: float, generator: np.random.Generator) -> Volume:
+    """The copy with a grain of TEXTURE_MM all over it. strength: its standard deviation, in the scan's unit."""
+    wide = TEXTURE_MM / max(copy.spacing_mm[:2])
+    grain = ndimage.gaussian_filter(generator.normal(size=copy.voxels.shape), (wide, wide, 0))
+    return copy.with_voxels((copy.voxels + strength * grain / grain.std()).astype(np.float32))
 
 
 def _a_quarter(shape: tuple[int, int, int], generator: np.random.Generator) -> npt.NDArray[np.bool_]:
