@@ -33,7 +33,7 @@ class EdgeBlur:
     square: its variance s², pixel²; negative where edges became steeper. error: standard error of `square`, from
     patches of the image. moved: pixels along (I, J); moved_error: standard error of its length. voxels, patches: how
     many edge voxels it rests on, and in how many patches. contrast: how much the value changes from one pixel to the
-    next at these edges (median), in the scan's unit.
+    next at these edges (median), in the scan's unit. seeming: of `square`, what noise may feign.
     """
 
     square: float
@@ -43,6 +43,7 @@ class EdgeBlur:
     voxels: int
     patches: int
     contrast: float
+    seeming: float = 0.0
 
     def of(self, compared: int) -> EdgeBlur:
         """With errors twice of which chance exceeds with a probability of 5 % in the most deviating of `compared`."""

@@ -128,17 +128,24 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
 def _blur_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
     """where: for people, after "Edges"."""
     does = "softer" if edge.square > 0 else "harder"
+    surely = abs(edge.square) - SURE * edge.error - edge.seeming
     passed = held(edge.square, edge.error, limit)
+    if passed is False and surely <= limit:
+        passed = None
     why = doubt(passed)
     words = (
         f"Edges{where} are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} "
-        f"pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²); at most {limit**0.5:.2f} is "
+        f"pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²{_feigned(edge)}); at most {limit**0.5:.2f} is "
         f"allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
-        name="sharpness", passed=passed, value=edge.square, limit=limit,
-        excess=(abs(edge.square) - SURE * edge.error) / limit, unit="pixel²", words=words, why=why,
+        name="sharpness", passed=passed, value=edge.square, limit=limit, excess=surely / limit, unit="pixel²",
+        words=words, why=why,
     )  # fmt: skip
+
+
+def _feigned(edge: EdgeBlur) -> str:
+    return f", of which noise may feign {edge.seeming:g}" if edge.seeming else ""
 
 
 def _where(proof: ScanProof) -> str:

@@ -185,10 +185,9 @@ def _odd_of(
 
 
 def _allowing(edge: EdgeBlur, noise: float, modality: str) -> EdgeBlur:
-    """Edges of a CT that are hardly steeper than its noise seem softer than they are (`blur_pixels`); their error
-    allows for that. Those of MR were not found to: its noise is told too high by what is as fine as its pixels."""
-    weak = modality == "CT" and edge.contrast < STEEPER * noise
-    return replace(edge, error=edge.error + SEEMING / 2) if weak else edge
+    """Edges of a CT that are hardly steeper than its noise seem softer than they are (`blur_pixels`). Those of MR were
+    not found to: its noise is told too high by what is as fine as its pixels."""
+    return replace(edge, seeming=SEEMING if modality == "CT" and edge.contrast < STEEPER * noise else 0.0)
 
 
 def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
