@@ -12,7 +12,8 @@ from medn2n.core.ct_numbers import RegionNumbers
 from medn2n.core.edges import EdgeBlur
 from medn2n.core.limits import SURE, TOO_LITTLE_TISSUE, Gate, Limits, doubt, held, unmeasured
 from medn2n.core.scan_proof import ScanProof
-from medn2n.core.structure_removed import Spot, Structure
+from medn2n.core.spot_search import Spot
+from medn2n.core.structure_removed import Structure
 
 
 def gates(proof: ScanProof, limits: Limits) -> tuple[Gate, ...]:

@@ -33,35 +33,22 @@ from scipy import ndimage
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.ct_numbers import REGIONS_HU
-from medn2n.core.spot_filters import COARSE, answer_to_disc, measured, smoothed, spots_of, widened
+from medn2n.core.spot_filters import COARSE, measured, spots_of, widened
+from medn2n.core.spot_search import DIAMETERS_MM, SAMPLE, Bands, Spot, spot_sigmas, strongest_spots
 from medn2n.core.spread_slices import spread_slices
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-DIAMETERS_MM = (3.0, 5.0, 8.0)
 SOFT_TISSUE_HU = (-180.0, 180.0)
 LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too, and every method softens some
 AWAY_FROM_EDGES_MM = 4.0
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
-AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
 BLOCK_MM = 8.0  # in which fine structure and what went of it are compared
 TOGETHER = 0.5  # correlation of two sizes of structure, from block to block, that noise alone does not have
 FAINT = 0.02  # of what was removed: detail of a seventh of the noise
 LARGEST = 1e15  # of a copy's values: float32 holds sums of its square
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """The spot that noise explains least. strength: standard deviations of the surroundings (in the lungs, over
-    LUNG_SPREAD), negative where `after` is brighter (something was added). place: voxel (i, j, k). contrast: of a disc
-    that would leave such a spot, in the scan's unit, positive where it was removed."""
-
-    strength: float
-    place: tuple[int, int, int]
-    diameter_mm: float
-    contrast: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +72,22 @@ def structure_removed(
     pixel = float(max(spacing_mm[:2]))
     first, second = _slices_first(before), np.clip(_slices_first(after), -LARGEST, LARGEST)
     gaps = None if padding is None else _slices_first(padding)
-    smooth, left = _smooth(first), _smooth(second)
-    tissues = [_tissue(one, even, modality, gaps) for one, even in ((first, smooth), (second, left))]
-    if modality == "MR":  # what is taken off air is a step at the skin, whose Gaussians reach into tissue
-        came = tissues[1] & ~tissues[0].any(axis=(1, 2), keepdims=True)
-        kept = _with_holes(tissues[0] | came)
-        second, tissues[1] = np.where(kept, second, first), tissues[1] & kept
-    # Of both: what was taken out may have been no tissue before, and what came may be none after.
-    flat = _flat_tissue(smooth, tissues[0], pixel, modality, gaps)
-    flat |= _flat_tissue(left, tissues[1], pixel, modality, gaps)
-    lung = _lung((smooth, left), pixel, gaps) if modality == "CT" else np.zeros_like(flat)
+    if modality == "CT":
+        flat, lung = _ct_fields(first, second, pixel, gaps)
+    else:
+        second, flat = _mr_field(first, second, pixel, gaps)
+        lung = np.zeros_like(flat)
     fields = [field for field in (flat, lung) if np.count_nonzero(field) >= FEWEST_VOXELS]
     if not fields:
         return None
     box = _around(np.logical_or.reduce(fields), margin=round(DIAMETERS_MM[-1] / pixel))
-    removed = np.where(np.isfinite(first[box]), first[box] - second[box], 0).astype(np.float32)
-    sigmas = [max(diameter / 2 / pixel / 1.2, 0.8) for diameter in DIAMETERS_MM]
-    bands = spots_of(removed, sigmas)
-    found = [_strongest(bands, sigmas, field[box], pixel, unseen) for field in fields]
+    sigmas = spot_sigmas(pixel)
+
+    def bands(k: int) -> list[npt.NDArray[np.float32]]:
+        old, new = (scan[k : k + 1][box] for scan in (first, second))
+        return spots_of(np.where(np.isfinite(old), old - new, 0).astype(np.float32), sigmas)
+
+    found = strongest_spots(bands, [field[box] for field in fields], pixel, unseen)
     if fields[-1] is lung:
         found[-1] = replace(found[-1], strength=found[-1].strength / LUNG_SPREAD)
     strongest = max(found, key=lambda spot: abs(spot.strength))
@@ -114,20 +99,21 @@ def structure_removed(
 
 
 def _with_likeness(
-    spot: Spot, bands: Sequence[Array], scans: tuple[Array, Array], flat: Mask, sigmas: Sequence[float],
-    pixel_mm: float, unseen: float,
+    spot: Spot, bands: Bands, scans: tuple[Array, Array], flat: Mask, sigmas: Sequence[float], pixel_mm: float,
+    unseen: float,
 ) -> Structure:  # fmt: skip
-    """From evenly spread slices; the spot was sought in all. bands: of what was removed, at each of `sigmas`."""
+    """From evenly spread slices; the spot was sought in all. bands: of what was removed, of each slice."""
     some = spread_slices((*flat.shape[1:], len(flat)))
-    bands, flat = [band[some] for band in bands], flat[some]
+    flat = flat[some]
+    taken = [np.concatenate(one) for one in zip(*(bands(k) for k in some), strict=True)]
     before, after = (measured(scan[some]) for scan in scans)
     shown, (fine,) = spots_of(after, sigmas), spots_of(before, sigmas[:1])
     made_up = [
-        _correlation(one, other, flat, sigma, unseen) for one, other, sigma in zip(bands, shown, sigmas, strict=True)
+        _correlation(one, other, flat, sigma, unseen) for one, other, sigma in zip(taken, shown, sigmas, strict=True)
     ]
     return Structure(
         spot=spot,
-        weakened=_share_removed(bands[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel_mm))),
+        weakened=_share_removed(taken[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel_mm))),
         invented=min(0.0, *(one + 2 * error for one, error in made_up)),
     )
 
@@ -191,12 +177,32 @@ def _smooth(scan: Array) -> Array:
     return np.asarray(ndimage.uniform_filter(measured(scan), (1, 5, 5)))
 
 
-def _tissue(before: Array, smooth: Array, modality: str, padding: Mask | None) -> Mask:
-    """CT: soft tissue by its number. MR: what is not air."""
-    if modality == "CT":
-        return np.asarray((smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]))
+def _ct_fields(first: Array, second: Array, pixel_mm: float, padding: Mask | None) -> tuple[Mask, Mask]:
+    """Even soft tissue, and lung, of the two scans together: what was taken out may have been no tissue before, and
+    what came may be none after. Where a nodule of the lung was taken out there is lung after; where one was made up
+    there was lung before."""
+    fields = np.zeros(first.shape, bool), np.zeros(first.shape, bool)
+    for k in range(len(first)):  # one slice at a time lies in the processor's cache
+        here = slice(k, k + 1)
+        gaps = None if padding is None else padding[here]
+        for scan in (first, second):
+            smooth = _smooth(scan[here])
+            for field, (low, high) in zip(fields, (SOFT_TISSUE_HU, REGIONS_HU["lung"]), strict=True):
+                field[here] |= _away_from_edges((smooth > low) & (smooth < high), pixel_mm, gaps)
+    return fields
+
+
+def _mr_field(first: Array, second: Array, pixel_mm: float, padding: Mask | None) -> tuple[Array, Mask]:
+    """The scan after, as far as it is judged, and the even tissue of both together. What is taken off air is a step at
+    the skin, whose Gaussians reach into tissue: there the scan before stands in."""
     last = None if padding is None else np.moveaxis(padding, 0, 2)
-    return np.moveaxis(tissue_mask(np.moveaxis(before, 0, 2), last), 2, 0)
+    tissue, shown = (np.moveaxis(tissue_mask(np.moveaxis(one, 0, 2), last), 2, 0) for one in (first, second))
+    left = _smooth(second)
+    came = shown & ~tissue.any(axis=(1, 2), keepdims=True)
+    kept = _with_holes(tissue | came)
+    flat = _flat_tissue(_smooth(first), tissue, pixel_mm, padding)
+    flat |= _flat_tissue(left, shown & kept, pixel_mm, padding)
+    return np.where(kept, second, first), flat
 
 
 def _with_holes(tissue: Mask) -> Mask:
@@ -211,23 +217,15 @@ def _with_holes(tissue: Mask) -> Mask:
     return whole
 
 
-def _flat_tissue(smooth: Array, tissue: Mask, pixel_mm: float, modality: str, padding: Mask | None) -> Mask:
-    """Tissue that is not bright (MR: vessels, fat) without what is near an edge of it. Not by its slope: a lesion that
+def _flat_tissue(smooth: Array, tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:
+    """MR tissue that is not bright (vessels, fat) without what is near an edge of it. Not by its slope: a lesion that
     was taken out has one, and of 13 lesions of 40 % in MR 2 were then passed over."""
     tissue = tissue.copy()
-    if modality == "MR" and tissue.any():
-        typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // 100_000)])
+    if tissue.any():
+        typical = np.median(smooth[tissue][:: max(1, np.count_nonzero(tissue) // SAMPLE)])
         zero = min(0.0, float(smooth.min()))  # of a scan of which somebody took the mean
         tissue &= smooth - zero <= BRIGHT * (typical - zero)
     return _away_from_edges(tissue, pixel_mm, padding)
-
-
-def _lung(smooth: tuple[Array, Array], pixel_mm: float, padding: Mask | None) -> Mask:
-    """Lung before or after, away from its edges and vessels: where a nodule was taken out there is lung after, and
-    where one was made up there was lung before."""
-    low, high = REGIONS_HU["lung"]
-    first, second = (_away_from_edges((one > low) & (one < high), pixel_mm, padding) for one in smooth)
-    return np.asarray(first | second)
 
 
 def _away_from_edges(tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:
@@ -243,34 +241,3 @@ def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
         inside = np.flatnonzero(flat.any(axis=(0, 3 - axis)))
         box.append(slice(max(0, int(inside[0]) - margin), int(inside[-1]) + margin + 1))
     return box[0], box[1], box[2]
-
-
-def _strongest(bands: Sequence[Array], sigmas: Sequence[float], flat: Mask, pixel_mm: float, unseen: float) -> Spot:
-    """Of all sizes."""
-    around = AROUND_MM / pixel_mm
-    share = np.maximum(smoothed(flat.astype(np.float32), around), 1e-3)
-    found = []
-    for diameter, sigma, spots in zip(DIAMETERS_MM, sigmas, bands, strict=True):
-        answer = answer_to_disc(diameter / 2 / pixel_mm, sigma)
-        found.append(_of_one_size(spots, flat, share, around=around, diameter_mm=diameter, answer=answer, least=unseen))
-    return max(found, key=lambda spot: abs(spot.strength))
-
-
-def _of_one_size(
-    spots: Array, flat: Mask, share: Array, *, around: float, diameter_mm: float, answer: float, least: float
-) -> Spot:
-    """The strongest. share: of flat tissue in the surroundings, `around` pixels wide. answer: of spots to a disc of 1.
-    least: spread, as the contrast of a disc."""
-    size = np.abs(spots) * flat
-    typical = float(np.median(size[flat][:: max(1, np.count_nonzero(flat) // 100_000)]))
-    # A few strong spots may not raise their own yardstick; where nothing was removed, there is none to speak of.
-    spread = smoothed(np.minimum(size, 4 * typical), around) / share * np.float32(np.sqrt(np.pi / 2))
-    size /= widened(np.maximum(spread, max(typical / 2, least * answer, 1e-6)), size.shape)
-    k, i, j = np.unravel_index(int(np.argmax(size)), size.shape)
-    value = float(spots[k, i, j])
-    return Spot(
-        strength=float(np.copysign(size[k, i, j], value)),
-        place=(int(i), int(j), int(k)),
-        diameter_mm=diameter_mm,
-        contrast=value / answer,
-    )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medn2n.core.structure_removed import Spot, structure_removed
+from medn2n.core.spot_search import Spot
+from medn2n.core.structure_removed import structure_removed
 
 SPACING = (0.8, 0.8, 3.0)
 SHAPE = (200, 180, 3)

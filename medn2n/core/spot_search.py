@@ -1,0 +1,87 @@
+"""The strongest spot in what a denoiser removed, in standard deviations of its own surroundings.
+
+Slice by slice, (K,I,J): what is made of one slice lies in the processor's cache, and nothing as large as the scan is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medn2n.core.spot_filters import answer_to_disc, smoothed, widened
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+Bands = Callable[[int], list[npt.NDArray[np.float32]]]
+
+DIAMETERS_MM = (3.0, 5.0, 8.0)
+AROUND_MM = 12.5  # standard deviation of the surroundings that a spot is measured against
+SAMPLE = 100_000  # voxels that tell a median
+SAMPLE_SLICES = 16  # that they lie in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """The spot that noise explains least. strength: standard deviations of the surroundings (in the lungs, over
+    LUNG_SPREAD), negative where `after` is brighter (something was added). place: voxel (i, j, k). contrast: of a disc
+    that would leave such a spot, in the scan's unit, positive where it was removed."""
+
+    strength: float
+    place: tuple[int, int, int]
+    diameter_mm: float
+    contrast: float
+
+
+def spot_sigmas(pixel_mm: float) -> list[float]:
+    """Of the Gaussians that answer to DIAMETERS_MM, in pixels."""
+    return [max(diameter / 2 / pixel_mm / 1.2, 0.8) for diameter in DIAMETERS_MM]
+
+
+def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unseen: float) -> list[Spot]:
+    """Of each field, (K,I,J), that holds a voxel: the strongest of all sizes. bands: what was removed from slice k,
+    (1,I,J) at each of `spot_sigmas`. unseen: the least spread, as the contrast of a disc."""
+    around, sigmas = AROUND_MM / pixel_mm, spot_sigmas(pixel_mm)
+    answers = [answer_to_disc(d / 2 / pixel_mm, sigma) for d, sigma in zip(DIAMETERS_MM, sigmas, strict=True)]
+    typical = [_typical(bands, field) for field in fields]
+    found = [Spot(strength=0.0, place=(0, 0, 0), diameter_mm=DIAMETERS_MM[0], contrast=0.0) for _ in fields]
+    for k in map(int, np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))):
+        here = bands(k)
+        for n, field in enumerate(fields):
+            flat = field[k : k + 1]
+            if not flat.any():
+                continue
+            share = np.maximum(smoothed(flat.astype(np.float32), around), 1e-3)
+            for spots, size, diameter, answer in zip(here, typical[n], DIAMETERS_MM, answers, strict=True):
+                strength, i, j = _strongest(spots, flat, share, around, size, unseen * answer)
+                if strength > abs(found[n].strength):
+                    value = float(spots[0, i, j])
+                    found[n] = Spot(
+                        strength=float(np.copysign(strength, value)), place=(i, j, k), diameter_mm=diameter,
+                        contrast=value / answer,
+                    )  # fmt: skip
+    return found
+
+
+def _typical(bands: Bands, field: Mask) -> list[float]:
+    """Median size of spots in a field, at each of the sizes."""
+    held = np.flatnonzero(field.any(axis=(1, 2)))
+    some = held[(np.arange(min(SAMPLE_SLICES, len(held))) * 2 + 1) * len(held) // (2 * min(SAMPLE_SLICES, len(held)))]
+    every = max(1, np.count_nonzero(field[some]) // SAMPLE)
+    each = [[np.abs(one[0][field[k]])[::every] for one in bands(k)] for k in some]
+    return [float(np.median(np.concatenate(one))) for one in zip(*each, strict=True)]
+
+
+def _strongest(
+    spots: Array, flat: Mask, share: Array, around: float, typical: float, least: float
+) -> tuple[float, int, int]:
+    """In one slice, and where. share: of flat tissue in the surroundings, `around` pixels wide. least: spread."""
+    size = np.abs(spots) * flat
+    # A few strong spots may not raise their own yardstick; where nothing was removed, there is none to speak of.
+    spread = smoothed(np.minimum(size, 4 * typical), around) / share * np.float32(np.sqrt(np.pi / 2))
+    size /= widened(np.maximum(spread, max(typical / 2, least, 1e-6)), size.shape)
+    _, i, j = np.unravel_index(int(np.argmax(size)), size.shape)
+    return float(size[0, i, j]), int(i), int(j)
