@@ -118,7 +118,8 @@ def _together(slices: Slices, found: Sequence[Slices]) -> Slices:
 
 
 def _block_means(image: Array, side: int) -> Array:
-    rows, columns = (length // side for length in image.shape)
-    cut = image[: rows * side, : columns * side].reshape(rows, side, columns * side)
+    rows, columns = (side * (length // side) for length in image.shape)
+    cut = image[:rows, :columns].astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # a value that no scan has is another gate's
-        return np.asarray(cut.mean(axis=1).reshape(rows, columns, side).mean(axis=2))
+        lines = sum((cut[n::side] for n in range(1, side)), cut[::side])
+        return np.asarray(sum((lines[:, n::side] for n in range(1, side)), lines[:, ::side]) / np.float32(side**2))

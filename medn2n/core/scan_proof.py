@@ -25,7 +25,7 @@ from scipy.ndimage import minimum_filter
 from medn2n.core.background import masked_background
 from medn2n.core.body import body_mask, tissue_mask
 from medn2n.core.ct_numbers import RegionNumbers, ct_numbers, mr_signal
-from medn2n.core.edges import PATCH_PIXELS, EdgeBlur, blur_pixels
+from medn2n.core.edges import PATCH_PIXELS, EdgeBlur, blur_in_parts
 from medn2n.core.evaluation import SingleScanFigures, single_scan_figures
 from medn2n.core.noise import (
     block_side,
@@ -40,10 +40,12 @@ from medn2n.core.odd_slices import LEAST_SLOPE, odd_edges
 from medn2n.core.spot_filters import measured
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, likeness, structure_removed
+from medn2n.core.threads import two_at_a_time
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
 Part = tuple[str, EdgeBlur]  # its name for people
+Box = tuple[slice, slice]
 MASKED_SHARE = 0.05  # of exact zeros, from which a mask is looked for
 UNSEEN_HU = 0.25  # of noise, and of a slope from pixel to pixel; an eighth of the faintest disc that counts
 UNSEEN_SHARE = 0.0005  # the same of the mean of what is no CT
@@ -88,7 +90,8 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
     spacing, modality = before.spacing_mm, before.modality
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
-    first, second, padding = _slice_by_slice(before.voxels), _slice_by_slice(after.voxels), before.padding
+    first, second = two_at_a_time(_slices_in_one_piece, (before.voxels, after.voxels))
+    padding = before.padding
     padding = _with_gaps(first, _with_mask(first, padding) if modality == "CT" else padding)
     some = spread_slices(first.shape)
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
@@ -101,13 +104,12 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
         )
         tissue = tissue_mask(old, gaps, dark=True)
         body = body_mask(old, modality, gaps, tissue=tissue)
-        edge = pool.submit(_edge, old, new, body, unseen)
-        quarters = pool.submit(_quarters, old, new, body, unseen)
+        edges = pool.submit(_with_quarters, old, new, body, unseen)
         odd = pool.submit(_odd_edges, first, second, modality, padding, unseen)
         flat = flat_regions(old, gaps, tissue=tissue)
         side = block_side(old, gaps)
-        figures, whole = single_scan_figures(before, after, flat=flat, body=body), edge.result()
-        noise = figures.noise_before
+        figures = single_scan_figures(before, after, flat=flat, body=body)
+        noise, (whole, quarters) = figures.noise_before, edges.result()
         whole = None if whole is None else _allowing(whole, noise, modality)
         return ScanProof(
             modality=modality,
@@ -116,7 +118,7 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             power_after=_power(new, flat, spacing, side),
             regions=measure(first, second, padding),
             edge=whole,
-            odd_edges=_odd_of(whole, odd.result(), quarters.result(), noise, count=first.shape[2], modality=modality),
+            odd_edges=_odd_of(whole, odd.result(), quarters, noise, count=first.shape[2], modality=modality),
             structure=structure.result(),
             invented_noise=_invented_noise(old, new, tissue & measured_voxels(old, gaps), side, unseen),
             slices=(len(some), first.shape[2]),
@@ -163,12 +165,19 @@ def _power(voxels: Array, flat: Array, spacing_mm: tuple[float, float, float], s
         return None
 
 
-def _edge(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> EdgeBlur | None:
-    """Of the body's inside, since a masked rim is an edge that no scanner drew. unseen: slope that is no edge."""
+def _edges(
+    before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float, parts: Sequence[Box] = ()
+) -> list[EdgeBlur | None]:
+    """Of the body's inside, since a masked rim is an edge that no scanner drew, and of what of it lies in each of
+    these parts of the image. unseen: slope that is no edge."""
     inside = minimum_filter(body & np.isfinite(before), (2 * RIM + 1, 2 * RIM + 1, 1))
     box = _around(inside)
-    edge = blur_pixels(measured(before[box]), measured(after[box]), where=inside[box])
-    return edge if edge.contrast > unseen and np.isfinite(edge.square) else None
+    masks = [inside]
+    for rows, columns in parts:
+        masks.append(np.zeros_like(inside))
+        masks[-1][rows, columns] = inside[rows, columns]
+    found = blur_in_parts(measured(before[box]), measured(after[box]), [mask[box] for mask in masks])
+    return [edge if edge.contrast > unseen and np.isfinite(edge.square) else None for edge in found]
 
 
 def _odd_of(
@@ -190,7 +199,7 @@ def _allowing(edge: EdgeBlur, noise: float, modality: str) -> EdgeBlur:
     return replace(edge, seeming=SEEMING if modality == "CT" and edge.contrast < STEEPER * noise else 0.0)
 
 
-def _around(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+def _around(inside: npt.NDArray[np.bool_]) -> Box:
     """What holds all of it in plane with what the filters of `core.edges` reach, in whole patches of those."""
     spans = []
     for axis in (0, 1):
@@ -208,30 +217,32 @@ def _odd_edges(
     found = []
     for k in odd_edges(before, after, padding):
         old, new = before[..., k : k + 1], after[..., k : k + 1]
-        edge = _edge(old, new, body_mask(old, modality, None if padding is None else padding[..., k : k + 1]), unseen)
+        body = body_mask(old, modality, None if padding is None else padding[..., k : k + 1])
+        (edge,) = _edges(old, new, body, unseen)
         if edge is not None:
             found.append((f"slice {k}", edge))
     return found
 
 
-def _quarters(before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float) -> list[Part]:
-    """Those of the body's box in plane, in all of these slices."""
-    found = []
-    halves = (_halves(np.flatnonzero(body.any(axis=(1 - axis, 2)))) for axis in (0, 1))
-    for rows, columns in itertools.product(*halves):
-        here = np.zeros_like(body)
-        here[rows, columns] = body[rows, columns]
-        edge = _edge(before, after, here, unseen)
-        if edge is not None:
-            found.append((f"the quarter of the body from ({rows.start}, {columns.start})", edge))
-    return found
+def _with_quarters(
+    before: Array, after: Array, body: npt.NDArray[np.bool_], unseen: float
+) -> tuple[EdgeBlur | None, list[Part]]:
+    """The edges of the body in all of these slices, and of the quarters of its box in plane."""
+    rows, columns = (_halves(np.flatnonzero(body.any(axis=(1 - axis, 2)))) for axis in (0, 1))
+    quarters = list(itertools.product(rows, columns))
+    whole, *each = _edges(before, after, body, unseen, quarters)
+    return whole, [
+        (f"the quarter of the body from ({top.start}, {left.start})", edge)
+        for (top, left), edge in zip(quarters, each, strict=True)
+        if edge is not None
+    ]
 
 
-def _halves(inside: npt.NDArray[np.intp]) -> tuple[slice, slice]:
+def _halves(inside: npt.NDArray[np.intp]) -> Box:
     first, last = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
     return slice(first, (first + last) // 2), slice((first + last) // 2, last)
 
 
-def _slice_by_slice(voxels: Array) -> Array:
+def _slices_in_one_piece(voxels: Array) -> Array:
     """(I,J,K), with each slice in one piece of memory: what looks at slice by slice takes half the time."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(voxels, -1, 0)), 0, -1)

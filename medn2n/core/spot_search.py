@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.spot_filters import answer_to_disc, smoothed, widened
+from medn2n.core.threads import two_at_a_time
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -47,23 +48,26 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
     around, sigmas = AROUND_MM / pixel_mm, spot_sigmas(pixel_mm)
     answers = [answer_to_disc(d / 2 / pixel_mm, sigma) for d, sigma in zip(DIAMETERS_MM, sigmas, strict=True)]
     typical = [_typical(bands, field) for field in fields]
-    found = [Spot(strength=0.0, place=(0, 0, 0), diameter_mm=DIAMETERS_MM[0], contrast=0.0) for _ in fields]
-    for k in map(int, np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))):
-        here = bands(k)
-        for n, field in enumerate(fields):
+
+    def of_slice(k: int) -> list[Spot]:
+        here, best = bands(k), []
+        for field, sizes in zip(fields, typical, strict=True):
             flat = field[k : k + 1]
-            if not flat.any():
-                continue
             share = np.maximum(smoothed(flat.astype(np.float32), around), 1e-3)
-            for spots, size, diameter, answer in zip(here, typical[n], DIAMETERS_MM, answers, strict=True):
-                strength, i, j = _strongest(spots, flat, share, around, size, unseen * answer)
-                if strength > abs(found[n].strength):
-                    value = float(spots[0, i, j])
-                    found[n] = Spot(
-                        strength=float(np.copysign(strength, value)), place=(i, j, k), diameter_mm=diameter,
-                        contrast=value / answer,
-                    )  # fmt: skip
-    return found
+            found = [_strongest(spots, flat, share, around, size, unseen * answer)
+                     for spots, size, answer in zip(here, sizes, answers, strict=True)]  # fmt: skip
+            n = int(np.argmax([strength for strength, *_ in found]))
+            strength, i, j = found[n]
+            value = float(here[n][0, i, j])
+            best.append(Spot(
+                strength=float(np.copysign(strength, value)), place=(i, j, k), diameter_mm=DIAMETERS_MM[n],
+                contrast=value / answers[n],
+            ))  # fmt: skip
+        return best
+
+    held = np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))
+    each = two_at_a_time(of_slice, held.tolist())
+    return [max(one, key=lambda spot: abs(spot.strength)) for one in zip(*each, strict=True)]
 
 
 def _typical(bands: Bands, field: Mask) -> list[float]:

@@ -36,6 +36,7 @@ from medn2n.core.ct_numbers import REGIONS_HU
 from medn2n.core.spot_filters import COARSE, measured, spots_of, widened
 from medn2n.core.spot_search import DIAMETERS_MM, SAMPLE, Bands, Spot, spot_sigmas, strongest_spots
 from medn2n.core.spread_slices import spread_slices
+from medn2n.core.threads import two_at_a_time
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -181,15 +182,18 @@ def _ct_fields(first: Array, second: Array, pixel_mm: float, padding: Mask | Non
     """Even soft tissue, and lung, of the two scans together: what was taken out may have been no tissue before, and
     what came may be none after. Where a nodule of the lung was taken out there is lung after; where one was made up
     there was lung before."""
-    fields = np.zeros(first.shape, bool), np.zeros(first.shape, bool)
-    for k in range(len(first)):  # one slice at a time lies in the processor's cache
+    flat, lung = np.zeros(first.shape, bool), np.zeros(first.shape, bool)
+
+    def of_slice(k: int) -> None:
         here = slice(k, k + 1)
         gaps = None if padding is None else padding[here]
         for scan in (first, second):
             smooth = _smooth(scan[here])
-            for field, (low, high) in zip(fields, (SOFT_TISSUE_HU, REGIONS_HU["lung"]), strict=True):
+            for field, (low, high) in ((flat, SOFT_TISSUE_HU), (lung, REGIONS_HU["lung"])):
                 field[here] |= _away_from_edges((smooth > low) & (smooth < high), pixel_mm, gaps)
-    return fields
+
+    two_at_a_time(of_slice, range(len(first)))
+    return flat, lung
 
 
 def _mr_field(first: Array, second: Array, pixel_mm: float, padding: Mask | None) -> tuple[Array, Mask]:
@@ -231,7 +235,11 @@ def _flat_tissue(smooth: Array, tissue: Mask, pixel_mm: float, padding: Mask | N
 def _away_from_edges(tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:
     inside = tissue if padding is None else tissue & ~padding
     side = 2 * round(AWAY_FROM_EDGES_MM / pixel_mm) + 1
-    return np.asarray(ndimage.minimum_filter(inside, (1, side, side), mode="constant"))
+    away = np.zeros_like(inside)
+    if inside.any():
+        box = _around(inside, margin=0)
+        away[box] = ndimage.minimum_filter(inside[box], (1, side, side), mode="constant")
+    return away
 
 
 def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
