@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medn2n.core.spot_filters import block_means
+from medn2n.core.threads import in_threads
+
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 Slices = npt.NDArray[np.intp]
@@ -39,7 +42,7 @@ def odd_means(
     counts, moved = np.zeros((len(ranges), len(slices))), np.zeros((len(ranges), len(slices)))
     for n, k in enumerate(slices):
         shown = after[..., k] if padding is None else np.where(padding[..., k], np.nan, after[..., k])
-        level, shift = _block_means(shown, BLOCK), _block_means(shown - before[..., k], BLOCK)
+        level, shift = block_means(shown, BLOCK), block_means(shown - before[..., k], BLOCK)
         measured = np.isfinite(shift)
         for tissue, (low, high) in enumerate(ranges):
             inside = measured & np.logical_or(*((one > low) & (one <= high) for one in (level, level - shift)))
@@ -69,7 +72,7 @@ def odd_edges(before: Array, after: Array, padding: BoolArray | None = None) -> 
     if count < 2:
         return np.zeros(0, np.intp)
     masks = [None if padding is None else padding[..., k] for k in range(count)]
-    looks = [_edge_look(before[..., k], after[..., k], masks[k]) for k in range(count)]
+    looks = in_threads(lambda k: _edge_look(before[..., k], after[..., k], masks[k]), range(count))
     numbers = np.array([k for k in range(count) if looks[k] is not None], np.intp)
     if not len(numbers):
         return numbers
@@ -86,14 +89,14 @@ def _edge_look(before: Array, after: Array, padding: BoolArray | None) -> tuple[
     """Of a slice: variance of the blur and displacement along I and J, in blocks; the standard errors of both; the
     median slope. None where there are too few edges. The derivatives are those of `core.edges`, as differences of
     blocks."""
-    old, new = (_block_means(one, EDGE_BLOCK) for one in (before, after))
+    old, new = (block_means(one, EDGE_BLOCK) for one in (before, after))
     if min(new.shape) < 2:
         return None
     taken, lead = (_guided(one) for one in (old - new, new))
     slopes = np.asarray(np.gradient(lead))
     steep = np.hypot(*slopes)
     if padding is not None and padding.any():
-        steep[ndimage.maximum_filter(_block_means(padding, EDGE_BLOCK) > 0, 2 * AWAY + 1)] = 0
+        steep[ndimage.maximum_filter(block_means(padding, EDGE_BLOCK) > 0, 2 * AWAY + 1)] = 0
     keep = (steep >= np.quantile(steep, 1 - STRONG_EDGES)) & (steep > 0)
     if np.count_nonzero(keep) < FEWEST_EDGES:
         return None
@@ -115,11 +118,3 @@ def _guided(blocks: Array) -> Array:
 def _together(slices: Slices, found: Sequence[Slices]) -> Slices:
     """The slices at all these indices, each once, in order."""
     return np.unique(slices[np.concatenate([*found, np.zeros(0, np.intp)])])
-
-
-def _block_means(image: Array, side: int) -> Array:
-    rows, columns = (side * (length // side) for length in image.shape)
-    cut = image[:rows, :columns].astype(np.float32, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # a value that no scan has is another gate's
-        lines = sum((cut[n::side] for n in range(1, side)), cut[::side])
-        return np.asarray(sum((lines[:, n::side] for n in range(1, side)), lines[:, ::side]) / np.float32(side**2))

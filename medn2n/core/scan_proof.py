@@ -40,7 +40,7 @@ from medn2n.core.odd_slices import LEAST_SLOPE, odd_edges
 from medn2n.core.spot_filters import measured
 from medn2n.core.spread_slices import spread_slices
 from medn2n.core.structure_removed import Structure, likeness, structure_removed
-from medn2n.core.threads import two_at_a_time
+from medn2n.core.threads import in_threads
 from medn2n.core.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -86,12 +86,11 @@ class ScanProof:
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
     """Of a 4D scan, its first frame; of a photograph, `figures` alone."""
-    before, after = before.frame(0), after.frame(0)
     spacing, modality = before.spacing_mm, before.modality
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
-    first, second = two_at_a_time(_slices_in_one_piece, (before.voxels, after.voxels))
-    padding = before.padding
+    before, after = in_threads(_slice_by_slice, (before.frame(0), after.frame(0)))
+    first, second, padding = before.voxels, after.voxels, before.padding
     padding = _with_gaps(first, _with_mask(first, padding) if modality == "CT" else padding)
     some = spread_slices(first.shape)
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
@@ -243,6 +242,6 @@ def _halves(inside: npt.NDArray[np.intp]) -> Box:
     return slice(first, (first + last) // 2), slice((first + last) // 2, last)
 
 
-def _slices_in_one_piece(voxels: Array) -> Array:
+def _slice_by_slice(scan: Volume) -> Volume:
     """(I,J,K), with each slice in one piece of memory: what looks at slice by slice takes half the time."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(voxels, -1, 0)), 0, -1)
+    return replace(scan, voxels=np.moveaxis(np.ascontiguousarray(np.moveaxis(scan.voxels, -1, 0)), 0, -1))

@@ -41,14 +41,37 @@ def smoothed(image: Array, sigma: float) -> npt.NDArray[np.float32]:
     rows, columns = (COARSE * -(-length // COARSE) for length in image.shape[1:])
     whole = np.zeros((len(image), rows, columns), np.float32)
     whole[:, : image.shape[1], : image.shape[2]] = image
-    lines = sum((whole[:, n::COARSE] for n in range(1, COARSE)), whole[:, ::COARSE])
-    means = sum((lines[..., n::COARSE] for n in range(1, COARSE)), lines[..., ::COARSE]) / np.float32(COARSE**2)
+    means = block_means(whole, COARSE)
     return np.asarray(ndimage.gaussian_filter(means, (0, sigma / COARSE, sigma / COARSE), mode="constant"))
 
 
-def widened(coarse: Array, shape: tuple[int, ...]) -> Array:
-    """Each value for the COARSE × COARSE pixels that it is the mean of, (K,I,J) of this shape."""
-    return np.repeat(np.repeat(coarse, COARSE, axis=1), COARSE, axis=2)[:, : shape[1], : shape[2]]
+def block_means(image: Array, side: int) -> npt.NDArray[np.float32]:
+    """(…,I,J) → means of side × side pixels; what is left of I and J does not count."""
+    rows, columns = (side * (length // side) for length in image.shape[-2:])
+    cut = image[..., :rows, :columns].astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # a value that no scan has is another gate's
+        lines = sum((cut[..., n::side, :] for n in range(1, side)), cut[..., ::side, :])
+        total = sum((lines[..., n::side] for n in range(1, side)), lines[..., ::side])
+        return np.asarray(total / np.float32(side**2), np.float32)
+
+
+def widened(coarse: Array, shape: tuple[int, ...], side: int = COARSE) -> Array:
+    """Each value for the side × side pixels that it is the mean of, (K,I,J) of this shape."""
+    return np.repeat(np.repeat(coarse, side, axis=1), side, axis=2)[:, : shape[1], : shape[2]]
+
+
+def eroded(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
+    """(K,I,J): what is True for so many pixels around, along I and J; outside the image nothing is. By doubling, which
+    takes a tenth of the time of a minimum filter."""
+    for axis in (1, 2):
+        here = np.moveaxis(mask, axis, 0)
+        window = 1
+        while window < 2 * pixels + 1:  # True where all of the next `window` pixels are
+            step = min(window, 2 * pixels + 1 - window)
+            here, window = np.concatenate([here[:-step] & here[step:], np.zeros_like(here[:step])]), window + step
+        start = np.zeros_like(here[:pixels])
+        mask = np.moveaxis(np.concatenate([start, here[: len(here) - pixels]])[: len(here)], 0, axis)
+    return mask
 
 
 def answer_to_disc(radius: float, sigma: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.spot_filters import answer_to_disc, smoothed, widened
-from medn2n.core.threads import two_at_a_time
+from medn2n.core.threads import in_threads
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -53,6 +53,9 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
         here, best = bands(k), []
         for field, sizes in zip(fields, typical, strict=True):
             flat = field[k : k + 1]
+            if not flat.any():
+                best.append(Spot(strength=0.0, place=(0, 0, k), diameter_mm=DIAMETERS_MM[0], contrast=0.0))
+                continue
             share = np.maximum(smoothed(flat.astype(np.float32), around), 1e-3)
             found = [_strongest(spots, flat, share, around, size, unseen * answer)
                      for spots, size, answer in zip(here, sizes, answers, strict=True)]  # fmt: skip
@@ -66,7 +69,7 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
         return best
 
     held = np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))
-    each = two_at_a_time(of_slice, held.tolist())
+    each = in_threads(of_slice, held.tolist())
     return [max(one, key=lambda spot: abs(spot.strength)) for one in zip(*each, strict=True)]
 
 

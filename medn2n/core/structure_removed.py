@@ -33,10 +33,10 @@ from scipy import ndimage
 
 from medn2n.core.body import tissue_mask
 from medn2n.core.ct_numbers import REGIONS_HU
-from medn2n.core.spot_filters import COARSE, measured, spots_of, widened
+from medn2n.core.spot_filters import COARSE, block_means, eroded, measured, spots_of, widened
 from medn2n.core.spot_search import DIAMETERS_MM, SAMPLE, Bands, Spot, spot_sigmas, strongest_spots
 from medn2n.core.spread_slices import spread_slices
-from medn2n.core.threads import two_at_a_time
+from medn2n.core.threads import in_threads
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -44,6 +44,7 @@ Mask = npt.NDArray[np.bool_]
 SOFT_TISSUE_HU = (-180.0, 180.0)
 LUNG_SPREAD = 2.0  # times that of its surroundings: small vessels are spots too, and every method softens some
 AWAY_FROM_EDGES_MM = 4.0
+FINE_MM = 1.0  # pixels smaller than that are looked at two by two, where tissue is looked for
 BRIGHT = 2.0  # times the median of MR tissue: fat and vessels, which are edges nearly everywhere
 FEWEST_VOXELS, FEWEST_BLOCKS = 2000, 50
 BLOCK_MM = 8.0  # in which fine structure and what went of it are compared
@@ -182,17 +183,20 @@ def _ct_fields(first: Array, second: Array, pixel_mm: float, padding: Mask | Non
     """Even soft tissue, and lung, of the two scans together: what was taken out may have been no tissue before, and
     what came may be none after. Where a nodule of the lung was taken out there is lung after; where one was made up
     there was lung before."""
+    side = 2 if pixel_mm < FINE_MM else 1
+    rows, columns = (side * (length // side) for length in first.shape[1:])
     flat, lung = np.zeros(first.shape, bool), np.zeros(first.shape, bool)
 
     def of_slice(k: int) -> None:
-        here = slice(k, k + 1)
+        here = (slice(k, k + 1), slice(rows), slice(columns))
         gaps = None if padding is None else padding[here]
         for scan in (first, second):
-            smooth = _smooth(scan[here])
+            smooth = ndimage.uniform_filter(block_means(measured(scan[here]), side), (1, 6 // side, 6 // side))
             for field, (low, high) in ((flat, SOFT_TISSUE_HU), (lung, REGIONS_HU["lung"])):
-                field[here] |= _away_from_edges((smooth > low) & (smooth < high), pixel_mm, gaps)
+                even = widened((smooth > low) & (smooth < high), first.shape, side)
+                field[here] |= _away_from_edges(even, pixel_mm, gaps)
 
-    two_at_a_time(of_slice, range(len(first)))
+    in_threads(of_slice, range(len(first)))
     return flat, lung
 
 
@@ -234,12 +238,7 @@ def _flat_tissue(smooth: Array, tissue: Mask, pixel_mm: float, padding: Mask | N
 
 def _away_from_edges(tissue: Mask, pixel_mm: float, padding: Mask | None) -> Mask:
     inside = tissue if padding is None else tissue & ~padding
-    side = 2 * round(AWAY_FROM_EDGES_MM / pixel_mm) + 1
-    away = np.zeros_like(inside)
-    if inside.any():
-        box = _around(inside, margin=0)
-        away[box] = ndimage.minimum_filter(inside[box], (1, side, side), mode="constant")
-    return away
+    return eroded(inside, round(AWAY_FROM_EDGES_MM / pixel_mm))
 
 
 def _around(flat: Mask, *, margin: int) -> tuple[slice, slice, slice]:
