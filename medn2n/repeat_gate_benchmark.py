@@ -66,7 +66,10 @@ def benchmark_repeats(manifests: Sequence[Path], *, seed: int = 0) -> RepeatGate
         denoisers.setdefault(name, Denoiser.load(name))
         for first in range(0, min(len(case.scans), 2 * PAIRS) - 1, 2):
             pair = [one.middle_slices(SLICES) for one in case.scans[first : first + 2]]
-            cases += _cases(case.group.group, pair, denoisers[name], (seed, number, first))
+            try:
+                cases += _cases(case.group.group, pair, denoisers[name], (seed, number, first))
+            except InputError as error:  # these slices may hold no body
+                logger.warning("%s: %s", case.group.group, error)
         logger.info("%s: every fault built and judged", case.group.group)
     if not cases:
         raise UsageError("The manifest has no two repeats whose noise is proven independent.")

@@ -129,14 +129,15 @@ def _sharpness(proof: ScanProof, limits: Limits) -> Gate:
 def _blur_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
     """where: for people, after "Edges"."""
     does = "softer" if edge.square > 0 else "harder"
-    surely = abs(edge.square) - SURE * edge.error - edge.seeming
+    surely = abs(edge.square) - SURE * edge.error - _feigned(edge)
     passed = held(edge.square, edge.error, limit)
     if passed is False and surely <= limit:
         passed = None
     why = doubt(passed)
+    feigned = f", of which noise may feign {_feigned(edge):.2f}" if _feigned(edge) > 0 else ""
     words = (
         f"Edges{where} are {does}, as by {'' if edge.square > 0 else 'taking off '}a blur of {abs(edge.pixels):.2f} "
-        f"pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²{_feigned(edge)}); at most {limit**0.5:.2f} is "
+        f"pixels ({edge.square:+.2f} ± {SURE * edge.error:.2f} pixel²{feigned}); at most {limit**0.5:.2f} is "
         f"allowed{why and f', which is {why} to tell'}."
     )
     return Gate(
@@ -145,8 +146,9 @@ def _blur_gate(edge: EdgeBlur, where: str, limit: float) -> Gate:
     )  # fmt: skip
 
 
-def _feigned(edge: EdgeBlur) -> str:
-    return f", of which noise may feign {edge.seeming:g}" if edge.seeming else ""
+def _feigned(edge: EdgeBlur) -> float:
+    """Noise makes edges seem softer, never harder."""
+    return edge.seeming if edge.square > 0 else 0.0
 
 
 def _where(proof: ScanProof) -> str:

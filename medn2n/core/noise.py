@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import correlate
 from scipy.special import ndtri
 
 from medn2n.core.body import BODY_HU, tissue_mask
@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 QUIET_SHARE_CT = 0.30  # organs are flat over centimetres: a third of the tissue blocks is pure noise
 QUIET_SHARE_MAGNITUDE = 0.10  # brain folds and muscle strands are as fine as the pixels
 CLIPPED_SHARE = 1e-3  # a lowest or highest value that more voxels share was clipped or masked
+NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])[..., None]  # of a block, in plane
 FEWEST_NEIGHBOURS = 5  # of a block's eight, that tell whether it is flat
 MINIMUM_BLOCKS = 12  # fewer are a handful of lucky ones; the next wider choice of blocks is used
 GAUSSIAN_TRIM = 0.05  # share cut from each tail of a difference: vessels, pulsation, gas that moved
@@ -177,11 +178,11 @@ def flat_by_neighbours(blocks: Blocks, share: float, shape: tuple[int, ...]) -> 
     sums = []
     for values in (blocks.sigma, 1.0):
         grid[here] = values
-        sums.append((9 * uniform_filter(grid, (3, 3, 1), mode="constant") - grid)[here])
+        sums.append(correlate(grid, NEIGHBOURS, mode="constant")[here])
     known = np.flatnonzero((sums[1] > FEWEST_NEIGHBOURS - 0.5) & _vary(blocks))
     if not len(known):
         return known
-    around = sums[0][known] / sums[1][known]
+    around = np.nan_to_num(sums[0][known] / sums[1][known], nan=np.inf)
     return np.asarray(known[around <= np.quantile(around, share)])
 
 

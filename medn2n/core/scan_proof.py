@@ -81,18 +81,20 @@ class ScanProof:
     def invented(self) -> float | None:
         """The lower correlation of the two: of the structure of tissue, and of the noise in its flat parts."""
         both = (None if self.structure is None else self.structure.invented, self.invented_noise)
-        return min((one for one in both if one is not None), default=None)
+        told = [one for one in both if one is not None]
+        return float(np.min(told)) if told else None
 
 
 def scan_proof(before: Volume, after: Volume) -> ScanProof:
     """Of a 4D scan, its first frame; of a photograph, `figures` alone."""
-    spacing, modality = before.spacing_mm, before.modality
+    modality = before.modality
     if modality == "PHOTO":
         return ScanProof(modality=modality, figures=single_scan_figures(before, after))
     before, after = in_threads(_slice_by_slice, (before.frame(0), after.frame(0)))
     first, second, padding = before.voxels, after.voxels, before.padding
     padding = _with_gaps(first, _with_mask(first, padding) if modality == "CT" else padding)
     some = spread_slices(first.shape)
+    counts, spacing = (len(some), first.shape[2]), before.spacing_mm
     old, new = (np.ascontiguousarray(scan[..., some]) for scan in (first, second))
     gaps = None if padding is None else padding[..., some]
     unseen = UNSEEN_HU if modality == "CT" else UNSEEN_SHARE * float(np.abs(measured(old)).mean())
@@ -117,27 +119,28 @@ def scan_proof(before: Volume, after: Volume) -> ScanProof:
             power_after=_power(new, flat, spacing, side),
             regions=measure(first, second, padding),
             edge=whole,
-            odd_edges=_odd_of(whole, odd.result(), quarters, noise, count=first.shape[2], modality=modality),
+            odd_edges=_odd_of(whole, odd.result(), quarters, noise, counts=counts, modality=modality),
             structure=structure.result(),
-            invented_noise=_invented_noise(old, new, tissue & measured_voxels(old, gaps), side, unseen),
-            slices=(len(some), first.shape[2]),
+            invented_noise=_invented_noise(old, new, tissue, gaps, unseen),
+            slices=counts,
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a value that no scan has is another gate's
 def _invented_noise(
-    before: Array, after: Array, where: npt.NDArray[np.bool_], side: int, unseen: float
+    before: Array, after: Array, tissue: npt.NDArray[np.bool_], padding: npt.NDArray[np.bool_] | None, unseen: float
 ) -> float | None:
     """What `structure_removed` asks of the structure of tissue, asked of the noise of its flattest blocks: elsewhere
-    the edges of fat and muscle would hide it."""
-    taken, shown = (cut_blocks(one, where, side=side) for one in (before - after, after))
-    flat = flat_by_neighbours(cut_blocks(before, where, side=side), quiet_share(before), before.shape)
+    the edges of fat and muscle would hide it. NaN where the copy has no number there."""
+    where, side = tissue & measured_voxels(before, padding), block_side(before, padding)
+    flat = flat_by_neighbours(cut_blocks(before, where, side=side), quiet_share(before, padding), before.shape)
     if len(flat) < 2:
         return None
-    removed, found = taken.residual[flat], shown.residual[flat]
+    removed, found = (cut_blocks(one, where, side=side).residual[flat] for one in (before - after, after))
     each = (removed * found).sum(axis=1, dtype=np.float64)
     power = float(np.linalg.norm(removed) * np.linalg.norm(found))
     error = np.sqrt(len(each)) * each.std(ddof=1) / power if power > 0 else 0.0
-    return min(0.0, likeness(removed, found, unseen) + 2 * float(error))
+    return float(np.minimum(0.0, likeness(removed, found, unseen) + 2 * float(error)))
 
 
 def _with_mask(voxels: Array, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
@@ -180,16 +183,29 @@ def _edges(
 
 
 def _odd_of(
-    whole: EdgeBlur | None, slices: Sequence[Part], quarters: Sequence[Part], noise: float, *, count: int, modality: str
-) -> tuple[Part, ...]:
-    """Of `count` slices and the quarters, with errors as of the most odd of so many. What is no steeper than noise, as
-    in a slice of air, is no edge, and left out. noise: of the scan, as a slope from pixel to pixel."""
+    whole: EdgeBlur | None, slices: Sequence[Part], quarters: Sequence[Part], noise: float, *, counts: tuple[int, int],
+    modality: str,
+) -> tuple[Part, ...]:  # fmt: skip
+    """With errors as of the most odd of so many. What is no steeper than noise, as in a slice of air, is no edge, and
+    left out. noise: of the scan, as a slope from pixel to pixel. counts: of slices in which `whole` was measured, and
+    of all."""
     least = max(AS_STEEP * noise, LEAST_SLOPE * (0.0 if whole is None else whole.contrast))
     odd, apart = (
-        [(name, edge.of(count + QUARTERS)) for name, edge in parts if edge.contrast >= least]
+        [(name, edge.of(counts[1] + QUARTERS)) for name, edge in parts if edge.contrast >= least]
         for parts in (slices, quarters)
     )
-    return *odd, *((name, _allowing(edge, noise, modality)) for name, edge in apart)
+    return (
+        *((name, _as_the_others(edge, whole, counts[0])) for name, edge in odd),
+        *((name, _allowing(edge, noise, modality)) for name, edge in apart),
+    )
+
+
+def _as_the_others(edge: EdgeBlur, whole: EdgeBlur | None, count: int) -> EdgeBlur:
+    """A slice that is no softer than the others of `count`: noise may feign as much of it as of the whole."""
+    if whole is None or not whole.seeming or count < 2:
+        return edge
+    others = (count * whole.square - edge.square) / (count - 1)
+    return replace(edge, seeming=whole.seeming) if edge.square - others <= 2 * edge.error else edge
 
 
 def _allowing(edge: EdgeBlur, noise: float, modality: str) -> EdgeBlur:

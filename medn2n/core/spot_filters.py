@@ -18,7 +18,7 @@ COARSE = 4  # pixels a side of what the surroundings are measured in
 def measured(scan: Array) -> Array:
     """With zero where there is no number; the same array where all are, which one sum tells in a tenth of the time."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return scan if np.isfinite(scan.sum()) else np.nan_to_num(scan)
+        return scan if np.isfinite(scan.sum()) else np.nan_to_num(scan, posinf=0, neginf=0)
 
 
 def spots_of(image: Array, sigmas: Sequence[float]) -> list[npt.NDArray[np.float32]]:

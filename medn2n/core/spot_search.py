@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ class Spot:
     place: tuple[int, int, int]
     diameter_mm: float
     contrast: float
+
+    def size(self) -> float:
+        """Of `strength`; infinite where there is no number, which no noise explains."""
+        return inf if isnan(self.strength) else abs(self.strength)
 
 
 def spot_sigmas(pixel_mm: float) -> list[float]:
@@ -70,7 +75,7 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
 
     held = np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))
     each = in_threads(of_slice, held.tolist())
-    return [max(one, key=lambda spot: abs(spot.strength)) for one in zip(*each, strict=True)]
+    return [max(one, key=Spot.size) for one in zip(*each, strict=True)]
 
 
 def _typical(bands: Bands, field: Mask) -> list[float]:

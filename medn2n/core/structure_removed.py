@@ -92,7 +92,7 @@ def structure_removed(
     found = strongest_spots(bands, [field[box] for field in fields], pixel, unseen)
     if fields[-1] is lung:
         found[-1] = replace(found[-1], strength=found[-1].strength / LUNG_SPREAD)
-    strongest = max(found, key=lambda spot: abs(spot.strength))
+    strongest = max(found, key=Spot.size)
     i, j, k = strongest.place
     spot = replace(strongest, place=(i + box[1].start, j + box[2].start, k))
     if fields[0] is lung:
@@ -116,7 +116,7 @@ def _with_likeness(
     return Structure(
         spot=spot,
         weakened=_share_removed(taken[0], fine, shown[1], flat, side=max(8, round(BLOCK_MM / pixel_mm))),
-        invented=min(0.0, *(one + 2 * error for one, error in made_up)),
+        invented=float(np.min([0.0, *(one + 2 * error for one, error in made_up)])),
     )
 
 
@@ -183,7 +183,7 @@ def _ct_fields(first: Array, second: Array, pixel_mm: float, padding: Mask | Non
     """Even soft tissue, and lung, of the two scans together: what was taken out may have been no tissue before, and
     what came may be none after. Where a nodule of the lung was taken out there is lung after; where one was made up
     there was lung before."""
-    side = 2 if pixel_mm < FINE_MM else 1
+    side, window = (2, 3) if pixel_mm < FINE_MM else (1, 5)
     rows, columns = (side * (length // side) for length in first.shape[1:])
     flat, lung = np.zeros(first.shape, bool), np.zeros(first.shape, bool)
 
@@ -191,7 +191,7 @@ def _ct_fields(first: Array, second: Array, pixel_mm: float, padding: Mask | Non
         here = (slice(k, k + 1), slice(rows), slice(columns))
         gaps = None if padding is None else padding[here]
         for scan in (first, second):
-            smooth = ndimage.uniform_filter(block_means(measured(scan[here]), side), (1, 6 // side, 6 // side))
+            smooth = ndimage.uniform_filter(block_means(measured(scan[here]), side), (1, window, window))
             for field, (low, high) in ((flat, SOFT_TISSUE_HU), (lung, REGIONS_HU["lung"])):
                 even = widened((smooth > low) & (smooth < high), first.shape, side)
                 field[here] |= _away_from_edges(even, pixel_mm, gaps)
