@@ -31,10 +31,11 @@ class FrameGroups:
     unsteady: tuple[int, ...]
 
 
-def frame_levels(voxels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Median tissue value of each frame of (I,J,K,T), with one tissue mask for all: that of the mean."""
+def frame_levels(voxels: npt.NDArray[Any], air: float = 0.0) -> npt.NDArray[np.float64]:
+    """Median tissue value of each frame of (I,J,K,T), with one tissue mask for all: that of the mean. air: what it is
+    told from; water's 0 HU would be no level."""
     tissue = tissue_mask(voxels.mean(axis=3))
-    return np.array([float(np.median(voxels[..., t][tissue])) for t in range(voxels.shape[3])])
+    return np.array([float(np.median(voxels[..., t][tissue])) - air for t in range(voxels.shape[3])])
 
 
 def unsteady_frames(levels: Sequence[float]) -> int:

@@ -34,7 +34,7 @@ from medn2n.core.repeat_groups import (
     thumbnail,
 )
 from medn2n.core.splits import Split, split_subjects
-from medn2n.core.volume import Volume
+from medn2n.core.volume import Volume, air_of
 from medn2n.errors import InputError, UsageError
 from medn2n.formats import scan
 from medn2n.formats.declaration import Declaration, DeclaredGroup
@@ -199,8 +199,8 @@ class _Search:
         """Frames of one 4D series: groups of one signal, each checked against its most typical frame."""
         count = volume.voxels.shape[3]
         table = read_gradients(self.root / series.path, count) if series.format == "nifti" else None
-        b_values, directions = (table.b_values, table.directions) if table else (None, None)
-        found = frames.group_frames(list(frames.frame_levels(slab(volume.voxels))), b_values, directions)
+        gradients = (table.b_values, table.directions) if table else (None, None)
+        found = frames.group_frames(list(frames.frame_levels(slab(volume.voxels), air_of(volume.modality))), *gradients)
         if found.unsteady:
             reason = f"its first {len(found.unsteady)} volumes were taken before steady state (by their level)"
             self._leave_out([series], "not repeats", reason, scans=len(found.unsteady))
