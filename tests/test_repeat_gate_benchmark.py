@@ -7,8 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from medn2n.benchmark_tables import repeat_gate_table
+from medn2n.cli_groups import benchmark_app
 from medn2n.core.gate_faults import REPEAT_SIZES
 from medn2n.errors import UsageError
 from medn2n.repeat_gate_benchmark import RepeatGateBenchmark, RepeatGateCase, benchmark_repeats
@@ -61,6 +63,13 @@ def test_the_table_counts_what_each_gate_fails() -> None:
     assert "unproven: 4" in beyond
 
 
-def test_repeats_that_share_noise_are_counted_and_judged_by_nothing(tmp_path: Path) -> None:
+def test_repeats_that_share_noise_are_judged_by_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no two repeats whose noise is proven independent"):
         benchmark_repeats([manifest_of(tmp_path, count=2, shared=0.9)])
+
+
+def test_the_command_prints_the_table(tmp_path: Path) -> None:
+    done = CliRunner().invoke(benchmark_app, ["repeats", str(manifest_of(tmp_path, count=2))])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("fault")
+    assert "texture" in done.output
