@@ -77,7 +77,7 @@ def benchmark_repeats(manifests: Sequence[Path], *, seed: int = 0) -> RepeatGate
 
 
 def _with_repeats(manifests: Sequence[Path]) -> Iterator[Case]:
-    """The CT and MR groups of all splits that have a repeat and can be read; of one that is unproven, one scan."""
+    """The CT and MR groups of all splits that have a repeat and can be read."""
     for path in manifests:
         manifest = read_manifest(path)
         root = data_root(manifest, path)
@@ -89,7 +89,7 @@ def _with_repeats(manifests: Sequence[Path]) -> Iterator[Case]:
             except InputError as error:
                 logger.warning("%s: %s", group.group, error)
                 continue
-            if len(case.scans) > 1 or not case.proven:
+            if len(case.scans) > 1:
                 yield case
 
 

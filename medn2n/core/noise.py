@@ -171,7 +171,7 @@ def flat_regions(voxels: Array, padding: BoolArray | None = None, *, tissue: Boo
 def flat_by_neighbours(blocks: Blocks, share: float, shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
     """Indices of the `share` of blocks, of a scan of `shape`, whose eight neighbours vary least. By its own spread a
     block is flat where its noise and its texture cancel: noise that is taken off there is like what is shown, with the
-    other sign, by 0.1 to 0.2 of it in noisy MR."""
+    other sign, with a correlation of 0.08 to 0.17 in noisy MR."""
     side = blocks.side
     grid = np.zeros((shape[0] // side + 1, shape[1] // side + 1, shape[2]))
     here = (blocks.corner[:, 0] // side, blocks.corner[:, 1] // side, blocks.corner[:, 2])

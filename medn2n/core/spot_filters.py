@@ -62,7 +62,7 @@ def widened(coarse: Array, shape: tuple[int, ...], side: int = COARSE) -> Array:
 
 def eroded(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
     """(K,I,J): what is True for so many pixels around, along I and J; outside the image nothing is. By doubling, which
-    takes a tenth of the time of a minimum filter."""
+    takes a sixth of the time of a minimum filter."""
     for axis in (1, 2):
         here = np.moveaxis(mask, axis, 0)
         window = 1

@@ -5,7 +5,7 @@ Slice by slice, (K,I,J): what is made of one slice lies in the processor's cache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medn2n.core.spot_filters import answer_to_disc, smoothed, widened
+from medn2n.core.spread_slices import evenly
 from medn2n.core.threads import in_threads
 
 Array = npt.NDArray[Any]
@@ -52,10 +53,14 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
     (1,I,J) at each of `spot_sigmas`. unseen: the least spread, as the contrast of a disc."""
     around, sigmas = AROUND_MM / pixel_mm, spot_sigmas(pixel_mm)
     answers = [answer_to_disc(d / 2 / pixel_mm, sigma) for d, sigma in zip(DIAMETERS_MM, sigmas, strict=True)]
-    typical = [_typical(bands, field) for field in fields]
+    held = [np.flatnonzero(field.any(axis=(1, 2))) for field in fields]
+    samples = [one[evenly(len(one), SAMPLE_SLICES)].tolist() for one in held]
+    sampled = np.unique(np.concatenate(samples)).tolist()
+    known = dict(zip(sampled, in_threads(bands, sampled), strict=True))
+    typical = [_typical(known, some, field) for some, field in zip(samples, fields, strict=True)]
 
     def of_slice(k: int) -> list[Spot]:
-        here, best = bands(k), []
+        here, best = known[k] if k in known else bands(k), []
         for field, sizes in zip(fields, typical, strict=True):
             flat = field[k : k + 1]
             if not flat.any():
@@ -73,17 +78,14 @@ def strongest_spots(bands: Bands, fields: Sequence[Mask], pixel_mm: float, unsee
             ))  # fmt: skip
         return best
 
-    held = np.flatnonzero(np.logical_or.reduce([field.any(axis=(1, 2)) for field in fields]))
-    each = in_threads(of_slice, held.tolist())
+    each = in_threads(of_slice, np.unique(np.concatenate(held)).tolist())
     return [max(one, key=Spot.size) for one in zip(*each, strict=True)]
 
 
-def _typical(bands: Bands, field: Mask) -> list[float]:
-    """Median size of spots in a field, at each of the sizes."""
-    held = np.flatnonzero(field.any(axis=(1, 2)))
-    some = held[(np.arange(min(SAMPLE_SLICES, len(held))) * 2 + 1) * len(held) // (2 * min(SAMPLE_SLICES, len(held)))]
+def _typical(known: Mapping[int, Sequence[Array]], some: Sequence[int], field: Mask) -> list[float]:
+    """Median size of spots in a field, at each of the sizes. known: what was removed from these slices."""
     every = max(1, np.count_nonzero(field[some]) // SAMPLE)
-    each = [[np.abs(one[0][field[k]])[::every] for one in bands(k)] for k in some]
+    each = [[np.abs(one[0][field[k]])[::every] for one in known[k]] for k in some]
     return [float(np.median(np.concatenate(one))) for one in zip(*each, strict=True)]
 
 

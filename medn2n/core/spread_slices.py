@@ -14,5 +14,10 @@ def spread_slices(shape: tuple[int, ...], most: int = MOST_VOXELS) -> npt.NDArra
     at least an eighth of them all, and at least one."""
     count = shape[2]
     held = round(most / max(1, shape[0] * shape[1]))
-    number = min(count, max(1, held, round(count * LEAST_SHARE)))
+    return evenly(count, max(1, held, round(count * LEAST_SHARE)))
+
+
+def evenly(count: int, most: int) -> npt.NDArray[np.intp]:
+    """At most so many of `count` numbers from 0, each in the middle of its part of them."""
+    number = min(count, most)
     return (np.arange(number) * 2 + 1) * count // (2 * number)
