@@ -43,6 +43,18 @@ def test_a_job_is_done_and_its_result_lies_beside_it(tmp_path: Path, ct_bundle: 
     assert result(tmp_path)["series"] == {"already": 1}
 
 
+def test_a_series_that_a_person_has_to_look_at_is_no_success_of_the_job(tmp_path: Path, ct_bundle: Path) -> None:
+    """Whoever sends copies on tells it from the job's result, and from that of every later run."""
+    build.dicom_series(tmp_path / "in", slices=2, rows=64, columns=64)
+    (tmp_path / "limits.yaml").write_text("noise_left: 0.0001\n")
+    limits = str(tmp_path / "limits.yaml")
+    path = job(tmp_path, options=["--model", str(ct_bundle), "--device", "cpu", "--threads", "1", "--limits", limits])
+    for _ in range(2):
+        assert worker.run_one(path) == 5
+        assert result(tmp_path)["exit_code"] == 5
+        assert result(tmp_path)["series"] == {"review": 1}
+
+
 def test_a_refused_call_is_the_job_s_exit_code(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert worker.run_one(job(tmp_path, output="in/side")) == 2
